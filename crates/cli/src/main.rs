@@ -1,0 +1,2 @@
+//! The vitscope binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pure functions that score: nearest neighbours, distances, confusion

@@ -1,0 +1,1 @@
+//! Vision Transformers: pixels to tokens, with every site open to whoever looks

@@ -1,0 +1,81 @@
+//! What a data set is, what it offers, and the registry that opens one from a URI.
+
+use crate::{DataError, Sample};
+
+/// Which samples of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// The samples to learn from.
+    Train,
+    /// The samples held out.
+    Test,
+    /// Train, then test.
+    All,
+}
+
+/// The truth that every sample of a data set carries; a study's needs are checked against it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// A class per image.
+    pub labels: bool,
+    /// An object mask per image.
+    pub masks: bool,
+    /// Part masks.
+    pub parts: bool,
+    /// Keypoints with visibility.
+    pub keypoints: bool,
+}
+
+/// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
+pub trait Dataset: Send + Sync {
+    /// The name shown in reports, for example `part-shapes:test`.
+    fn name(&self) -> String;
+    /// The number of samples.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The names of the classes; empty where there are no labels.
+    fn classes(&self) -> &[String];
+    /// What truth every sample carries.
+    fn offers(&self) -> Offers;
+    /// The class of sample `index`, without decoding the picture; `None` where there are no labels.
+    fn label(&self, index: usize) -> Option<u32>;
+    /// The side in pixels of the pictures where all are square and equal; `None` otherwise.
+    fn native_size_px(&self) -> Option<usize>;
+    /// Reads sample `index`.
+    ///
+    /// # Errors
+    /// When the file behind it cannot be read or decoded.
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    fn sample(&self, index: usize) -> Result<Sample, DataError>;
+}
+
+/// One row of the registry.
+pub struct DatasetEntry {
+    /// The scheme before the colon of a URI.
+    pub name: &'static str,
+    /// One line that says what it is.
+    pub line: &'static str,
+    /// How its URI is written.
+    pub usage: &'static str,
+    /// Opens one split. Arguments: what stands after the colon, the split, the seed (of a split that has to be made).
+    pub open: fn(&str, Split, u64) -> Result<Box<dyn Dataset>, DataError>,
+}
+
+/// Opens the split of a data set named by a URI such as `fashion-mnist:DIR` or `part-shapes`.
+///
+/// # Errors
+/// When the scheme is unknown (the message lists those known), or the data behind it is missing or malformed.
+pub fn open(uri: &str, split: Split, seed: u64) -> Result<Box<dyn Dataset>, DataError> {
+    let (scheme, rest) = uri.split_once(':').unwrap_or((uri, ""));
+    let entry = crate::DATASETS.iter().find(|entry| entry.name == scheme);
+    let entry = entry.ok_or_else(|| DataError::UnknownDataset {
+        found: scheme.to_owned(),
+        expected: crate::DATASETS.iter().map(|entry| entry.usage).collect::<Vec<_>>().join(", "),
+    })?;
+    (entry.open)(rest, split, seed)
+}

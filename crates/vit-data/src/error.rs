@@ -1,0 +1,44 @@
+//! What can be wrong with data: each error says what, expected, found, and where.
+
+use std::path::PathBuf;
+
+/// An error of reading data.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// No data set has that name.
+    #[error("unknown data set: expected one of {expected}; found `{found}`")]
+    UnknownDataset {
+        /// The usages known.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The URI is not as its data set wants it.
+    #[error("bad data argument: expected {expected}; found `{found}`")]
+    Usage {
+        /// How it is written.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The operating system refused.
+    #[error("cannot read data: {source}: {path}", path = path.display())]
+    Io {
+        /// Why.
+        source: std::io::Error,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A file is not what it should be.
+    #[error("malformed {what}: expected {expected}; found {found}: {path}", path = path.display())]
+    Malformed {
+        /// What was read.
+        what: &'static str,
+        /// What it should have been.
+        expected: String,
+        /// What it was.
+        found: String,
+        /// Which file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,79 @@
+//! One sample: an image and whatever truth its data set has.
+
+/// An 8-bit colour image, row-major.
+///
+/// # Shapes
+/// - `rgb`: `[height, width, 3]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Width in pixels.
+    pub width_px: usize,
+    /// Height in pixels.
+    pub height_px: usize,
+    /// `height · width · 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// What the model will see before any view is cut.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Picture {
+    /// An ordinary image; views resize, crop and normalize it.
+    Image(Image),
+    /// Values already normalized, used as they are.
+    Normalized {
+        /// Height in pixels.
+        height_px: usize,
+        /// Width in pixels.
+        width_px: usize,
+        /// `[3, height, width]`
+        values: Vec<f32>,
+    },
+}
+
+/// A class per pixel of the image; 0 is background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelMap {
+    /// Width in pixels.
+    pub width_px: usize,
+    /// Height in pixels.
+    pub height_px: usize,
+    /// `[height, width]`
+    pub ids: Vec<u8>,
+}
+
+/// A named point of an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keypoint {
+    /// Index into the data set's keypoint names.
+    pub name_idx: usize,
+    /// `(x, y)` in pixels of the image, pixel centers at `+0.5`.
+    pub xy_in_image_px: (f32, f32),
+    /// Inside the frame and not hidden.
+    pub visible: bool,
+}
+
+/// Everything known of a sample beside its picture; what is absent is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Truth {
+    /// The class, counted from 0.
+    pub label: Option<u32>,
+    /// The class whose texture the object wears (part-shapes).
+    pub texture: Option<u32>,
+    /// 1 where the object is.
+    pub mask: Option<LabelMap>,
+    /// Part index + 1 where a part is.
+    pub parts: Option<LabelMap>,
+    /// Named points.
+    pub keypoints: Vec<Keypoint>,
+}
+
+/// One sample of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The picture.
+    pub picture: Picture,
+    /// The truth that comes with it.
+    pub truth: Truth,
+    /// A name by which a person finds it again: a file name, or `train/17`.
+    pub id: String,
+}

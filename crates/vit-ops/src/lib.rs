@@ -1,0 +1,1 @@
+//! The one backend trait, its kernels, and process settings
