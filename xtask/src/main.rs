@@ -1,2 +1,44 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask docs`.
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a developer's tool prints, reads the environment and measures time; no result depends on it"
+)]
+
+mod ci;
+mod docs;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask <TASK>
+
+Tasks:
+  ci     the gate: format, tidy, clippy, rustdoc, then all tests; stops at the first failure
+  tidy   the rules that no compiler checks: layers, file heads and sizes, pages and recipes
+  docs   the rendered book, where mdbook is installed";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["ci"] => ci::run(&workspace_root()),
+        ["tidy"] => tidy::run(&workspace_root()),
+        ["docs"] => docs::run(&workspace_root()),
+        ["help" | "-h" | "--help"] => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The folder that holds the workspace's `Cargo.toml`.
+fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}

@@ -1,1 +1,15 @@
-//! Pure functions that score: nearest neighbours, distances, confusion
+//! Pure functions that score what a model has learned: numbers in, numbers out, no tensors and no files.
+//!
+//! Everything works on slices and [`ndarray`] views, sums in `f64` in a fixed order where it sums, and gives the
+//! same bits for every number of threads. A caller's mistake (shapes that do not agree, `k` larger than the bank)
+//! panics with the shapes; nothing else can go wrong here, so nothing returns a `Result`.
+//!
+//! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
+//! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
+//! - [`attention`]: how far, how broadly and whereto attention looks;
+//! - [`interval`]: how far a number may be trusted.
+
+pub mod attention;
+pub mod interval;
+pub mod nearest;
+pub mod vote;

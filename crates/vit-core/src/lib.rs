@@ -1,1 +1,38 @@
-//! Vision Transformers: pixels to tokens, with every site open to whoever looks
+//! Vision Transformers: pixels to tokens, with every site open to whoever looks.
+//!
+//! A [`Vit`] embeds patches, adds positions, runs its blocks and a final norm. At each named [`Site`] it offers the
+//! tensor to a [`Look`]; what nobody asked for is neither computed nor kept, and the fused attention never stores its
+//! map. [`Keep`] says what masking does: nothing, dropping tokens, or swapping them for the mask token. Parameters
+//! carry timm's names, so a weights file is a dump of the module.
+
+mod attention;
+mod backbone;
+mod block;
+mod conv;
+mod drop_path;
+mod grid;
+mod init;
+mod keep;
+mod layers;
+mod patch_embed;
+mod pos_embed;
+mod presets;
+mod site;
+mod tokens;
+mod vit;
+pub mod weights;
+
+pub use backbone::{Backbone, Pass};
+pub use block::{Block, BlockConfig};
+pub use conv::{ConvConfig, ConvNet};
+pub use drop_path::drop_path;
+pub use grid::Grid;
+pub use init::{Draw, InitScheme, Stream, stream};
+pub use keep::Keep;
+pub use layers::{LayerNorm, LayerScale, Linear};
+pub use patch_embed::{PatchEmbed, frames, patchify, unpatchify};
+pub use pos_embed::{Resample, mae_sin_cos, resample_table, resize_matrix};
+pub use presets::{PRESETS, Preset, arch};
+pub use site::{Look, NoLook, Seen, Site};
+pub use tokens::Tokens;
+pub use vit::{Pool, Positions, Vit, VitConfig};

@@ -54,6 +54,9 @@ pub trait Dataset: Send + Sync {
     fn sample(&self, index: usize) -> Result<Sample, DataError>;
 }
 
+/// A data set that was opened, or why it could not be.
+pub type Opened = Result<Box<dyn Dataset>, DataError>;
+
 /// One row of the registry.
 pub struct DatasetEntry {
     /// The scheme before the colon of a URI.
@@ -63,7 +66,7 @@ pub struct DatasetEntry {
     /// How its URI is written.
     pub usage: &'static str,
     /// Opens one split. Arguments: what stands after the colon, the split, the seed (of a split that has to be made).
-    pub open: fn(&str, Split, u64) -> Result<Box<dyn Dataset>, DataError>,
+    pub open: fn(&str, Split, u64) -> Opened,
 }
 
 /// Opens the split of a data set named by a URI such as `fashion-mnist:DIR` or `part-shapes`.

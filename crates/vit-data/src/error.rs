@@ -29,6 +29,16 @@ pub enum DataError {
         /// Which file.
         path: PathBuf,
     },
+    /// Something that has to be there is not.
+    #[error("missing {what}: expected {expected}; found nothing: {path}", path = path.display())]
+    Missing {
+        /// What was looked for.
+        what: &'static str,
+        /// What would have done.
+        expected: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A file is not what it should be.
     #[error("malformed {what}: expected {expected}; found {found}: {path}", path = path.display())]
     Malformed {

@@ -2,15 +2,31 @@
 
 mod dataset;
 mod error;
+mod loader;
+mod order;
+mod read_at;
 mod sample;
 mod seed;
+mod split;
+mod view;
 
 pub mod datasets;
+pub mod transform;
 
-pub use dataset::{Dataset, DatasetEntry, Offers, Split, open};
+pub use dataset::{Dataset, DatasetEntry, Offers, Opened, Split, open};
 pub use error::DataError;
+pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
+pub use order::{Order, epoch_order, spread_over_classes};
 pub use sample::{Image, Keypoint, LabelMap, Picture, Sample, Truth};
 pub use seed::{Seed, Stream};
+pub use split::{TrainTest, n_test, stratified_split};
+pub use view::{Crop, CropBox, View, ViewPlan, ViewSpec, cut, cut_into};
 
 /// Every data set that can be named in a URI: one row each.
-pub const DATASETS: &[DatasetEntry] = &[datasets::part_shapes::ENTRY];
+pub const DATASETS: &[DatasetEntry] = &[
+    datasets::part_shapes::ENTRY,
+    datasets::idx::FASHION_MNIST,
+    datasets::idx::MNIST,
+    datasets::image_folder::ENTRY,
+    datasets::pixels::ENTRY,
+];

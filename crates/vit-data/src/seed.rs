@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn the_same_name_and_counters_give_the_same_stream_and_others_do_not() {
-        let draw = |seed: u64, name: &str, counters: &[u64]| Seed(seed).stream(name, counters).random::<u64>();
+        let draw =
+            |seed: u64, name: &str, counters: &[u64]| Seed(seed).stream(name, counters).random::<u64>();
         assert_eq!(draw(0, "crop", &[1, 2]), draw(0, "crop", &[1, 2]));
         assert_ne!(draw(0, "crop", &[1, 2]), draw(0, "crop", &[2, 1]));
         assert_ne!(draw(0, "crop", &[1, 2]), draw(1, "crop", &[1, 2]));

@@ -1,1 +1,21 @@
-//! x
+//! Frozen models and data to what studies see: one forward per model and batch feeds every study that was asked for.
+//!
+//! A [`Study`] says what it needs ([`Needs`]), accumulates what it sees, and finishes into [`Findings`]. Its
+//! accumulator can be merged with that of another part of the data. Needs are checked against what the model has and
+//! the data offers before anything runs, and the sentence of that check is what the user reads.
+
+mod error;
+mod extract;
+mod findings;
+mod lab;
+mod layers;
+mod select;
+mod study;
+
+pub use error::StudyError;
+pub use extract::{Features, extract};
+pub use findings::Findings;
+pub use lab::{Lab, Passage, Source, observe};
+pub use layers::Layers;
+pub use select::{Part, Place, Select, parse_selects};
+pub use study::{Accumulate, BatchInfo, Needs, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study, study};

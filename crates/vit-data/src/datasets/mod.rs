@@ -1,2 +1,5 @@
 //! The data sets: one file each, and a row in [`crate::DATASETS`].
+pub mod idx;
+pub mod image_folder;
 pub mod part_shapes;
+pub mod pixels;

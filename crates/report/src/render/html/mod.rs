@@ -1,0 +1,211 @@
+//! One offline HTML file: no request leaves it, it reads on a phone, on paper and in the dark.
+
+mod page;
+mod picture;
+mod table;
+
+use super::escape::xml;
+use super::number::short;
+use super::{slug, svg};
+use crate::{Block, Figure, FigureData, Report};
+
+/// Type, room and color of the page.
+const STYLE: &str = include_str!("page.css");
+/// Words at the pointer, and tables that sort.
+const SCRIPT: &str = include_str!("page.js");
+
+/// Numbers of figures and tables run through the page; sections have an id each.
+#[derive(Default)]
+struct Counters {
+    n_figures: usize,
+    n_tables: usize,
+}
+
+impl Report {
+    /// The whole report as one HTML document without any external reference.
+    pub fn to_html(&self) -> String {
+        let (summary, story) = split_summary(self);
+        let mut counters = Counters::default();
+        let mut body = String::new();
+        let mut contents: Vec<(String, String)> = Vec::new();
+        for block in &story {
+            if let Block::Heading(text) = block {
+                let id = format!("s{}-{}", contents.len() + 1, slug(text));
+                if !contents.is_empty() {
+                    body.push_str("</section>\n");
+                }
+                body.push_str(&format!("<section>\n<h2 id=\"{id}\">{}</h2>\n", xml(text)));
+                contents.push((id, text.clone()));
+                continue;
+            }
+            body.push_str(&self.block(block, &mut counters));
+        }
+        if !contents.is_empty() {
+            body.push_str("</section>\n");
+        }
+        if !self.metrics.is_empty() {
+            body.push_str(&table::all_metrics(&self.metrics));
+            contents.push(("all-metrics".to_owned(), "All metrics".to_owned()));
+        }
+        contents.push(("provenance".to_owned(), "Provenance".to_owned()));
+        page::page(self, &numbers(&summary), &contents, &body)
+    }
+
+    fn block(&self, block: &Block, counters: &mut Counters) -> String {
+        match block {
+            Block::Heading(_) => String::new(),
+            Block::Text(text) => prose(text),
+            Block::Numbers(cards) => numbers(cards),
+            Block::Table(name) => self.table(name).map_or(String::new(), |table| {
+                counters.n_tables += 1;
+                table::table(table, counters.n_tables)
+            }),
+            Block::Figure(name) => self.figure(name).map_or(String::new(), |figure| {
+                counters.n_figures += 1;
+                figure_element(figure, counters.n_figures)
+            }),
+        }
+    }
+}
+
+/// The cards for the head of the page, and the story without them: those that stand before the first heading, else
+/// up to four metrics that belong to no layer.
+fn split_summary(report: &Report) -> (Vec<(String, String, String)>, Vec<Block>) {
+    let mut story = report.reading_order();
+    let before_heading = story.iter().take_while(|block| !matches!(block, Block::Heading(_)));
+    let first = before_heading.enumerate().find(|(_, block)| matches!(block, Block::Numbers(_)));
+    if let Some(idx) = first.map(|(idx, _)| idx)
+        && let Block::Numbers(cards) = story.remove(idx)
+    {
+        return (cards, story);
+    }
+    if story.iter().any(|block| matches!(block, Block::Numbers(_))) {
+        return (Vec::new(), story);
+    }
+    let overall = report.metrics.iter().filter(|metric| metric.layer.is_none() && metric.head.is_none());
+    let cards = overall.take(4).map(|metric| (metric.name.clone(), short(metric.value), metric.unit.clone()));
+    (cards.collect(), story)
+}
+
+fn numbers(cards: &[(String, String, String)]) -> String {
+    if cards.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("<dl class=\"numbers\">\n");
+    for (label, value, note) in cards {
+        let (label, value, note) = (xml(label), xml(value), xml(note));
+        let note = if note.is_empty() { note } else { format!("<dd class=\"note\">{note}</dd>") };
+        out.push_str(&format!("<div><dt>{label}</dt><dd class=\"value\">{value}</dd>{note}</div>\n"));
+    }
+    out.push_str("</dl>\n");
+    out
+}
+
+/// Paragraphs between empty lines, `code` between backquotes.
+fn prose(text: &str) -> String {
+    let paragraphs = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
+    paragraphs.map(|paragraph| format!("<p>{}</p>\n", inline_code(paragraph))).collect()
+}
+
+fn inline_code(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let closes = parts.len() % 2 == 1;
+    let mut out = String::new();
+    for (idx, part) in parts.iter().enumerate() {
+        match (idx % 2 == 1, closes || idx + 1 < parts.len()) {
+            (true, true) => out.push_str(&format!("<code>{}</code>", xml(part))),
+            (true, false) => out.push_str(&format!("`{}", xml(part))),
+            (false, _) => out.push_str(&xml(part)),
+        }
+    }
+    out
+}
+
+fn figure_element(figure: &Figure, number: usize) -> String {
+    let drawing = match &figure.data {
+        FigureData::Image(grid) => picture::grid(grid),
+        _ => svg::inline(figure),
+    };
+    let id = slug(&figure.name);
+    let (title, caption) = (xml(&figure.title), inline_code(&figure.caption));
+    let caption = if caption.is_empty() { caption } else { format!("<p class=\"caption\">{caption}</p>\n") };
+    format!(
+        "<figure class=\"figure\" id=\"figure-{id}\">\n<figcaption><b>Figure {number}.</b> {title}</figcaption>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">{drawing}</div>\n{caption}</figure>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cell, Kind, LinePlot, Metric, Provenance, Series, Table};
+    use proptest::prelude::*;
+
+    fn report(word: &str) -> Report {
+        let provenance = Provenance {
+            recipe: serde_json::json!({ word: word }),
+            device: word.into(),
+            ..Provenance::default()
+        };
+        let mut report = Report::new(word, Kind::Probe, word, word, word, provenance);
+        report.metrics.push(Metric::new(word, 0.5, word).select(word).param(word, word));
+        report.tables.push(Table::new("t", word, [word]).row([Cell::from(word)]).note(word));
+        let plot = LinePlot {
+            x_label: word.into(),
+            y_label: word.into(),
+            series: vec![Series::new(word, vec![(0.0, 1.0), (1.0, 2.0)])],
+            reference_lines: vec![(word.into(), 1.5)],
+        };
+        report.figures.push(Figure::new("f", word, word, FigureData::Line(plot)));
+        report
+    }
+
+    #[test]
+    fn the_page_asks_the_network_for_nothing() {
+        let html = report("plain").to_html();
+        assert!(!html.contains("http://") && !html.contains("https://"));
+        assert!(!html.contains("@import") && !html.contains("url(") && !html.contains("<script src"));
+        for reference in html.split("href=\"").skip(1).chain(html.split("src=\"").skip(1)) {
+            assert!(reference.starts_with("data:") || reference.starts_with('#'), "{:.40}", reference);
+        }
+        assert!(html.contains("<meta charset=\"utf-8\">") && html.contains("name=\"viewport\""));
+        assert!(html.contains("<link rel=\"icon\" href=\"data:,\">"));
+    }
+
+    #[test]
+    fn cards_before_the_first_heading_stand_in_the_head() {
+        let mut report = report("x");
+        let cards = vec![("best".to_owned(), "0.9".to_owned(), String::new())];
+        report.story = vec![Block::Numbers(cards.clone()), Block::Heading("H".into())];
+        assert_eq!(split_summary(&report), (cards, vec![Block::Heading("H".into())]));
+        report.story.clear();
+        assert_eq!(split_summary(&report).0, [("x".to_owned(), "0.5".to_owned(), "x".to_owned())]);
+    }
+
+    #[test]
+    fn prose_has_paragraphs_and_code() {
+        assert_eq!(prose("a `b<` c\n\nd ` e"), "<p>a <code>b&lt;</code> c</p>\n<p>d ` e</p>\n");
+    }
+
+    #[test]
+    fn ids_and_targets_agree() {
+        let html = report("x").to_html();
+        for target in html.split("href=\"#").skip(1) {
+            let id = target.split('"').next().unwrap_or_default();
+            assert!(html.contains(&format!("id=\"{id}\"")), "{id}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_text_becomes_markup(tail in "\\PC{0,8}") {
+            let n_tags = |html: &str| html.matches('<').count();
+            let word = format!("<img src=x onerror=alert(1)>\"'&</script>{tail}");
+            let html = report(&word).to_html();
+            prop_assert!(!html.contains("<img"));
+            prop_assert_eq!(html.matches("</script>").count(), 1);
+            prop_assert_eq!(n_tags(&html), n_tags(&report("word").to_html()));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+"use strict";
+(() => {
+  // The words of the nearest point follow the pointer at once; without script the browser shows each title itself.
+  const tip = document.getElementById("tip");
+  const words = new Map();
+  let hot = null;
+  const rest = () => {
+    tip.hidden = true;
+    if (hot) hot.classList.remove("vs-hot");
+    hot = null;
+  };
+  const show = (mark, x, y) => {
+    if (hot !== mark) {
+      rest();
+      hot = mark;
+      if (mark.classList.contains("vs-pt")) mark.classList.add("vs-hot");
+      tip.textContent = words.get(mark);
+    }
+    tip.hidden = false;
+    const w = tip.offsetWidth, h = tip.offsetHeight;
+    const left = x + 16 + w > innerWidth ? x - w - 16 : x + 16;
+    const top = y + 18 + h > innerHeight ? y - h - 14 : y + 18;
+    tip.style.transform = `translate(${Math.max(4, left)}px,${Math.max(4, top)}px)`;
+  };
+  for (const svg of document.querySelectorAll("svg.vs-fig")) {
+    let points = null;
+    const start = () => {
+      if (points) return;
+      points = [];
+      for (const title of [...svg.querySelectorAll("title")]) {
+        const mark = title.parentNode;
+        words.set(mark, title.textContent);
+        title.remove();
+        if (!mark.classList.contains("vs-pt") || mark.tagName === "rect") continue;
+        const box = mark.getBBox();
+        points.push([mark, box.x + box.width / 2, box.y + box.height / 2]);
+      }
+    };
+    const move = (event) => {
+      start();
+      if (words.has(event.target)) return show(event.target, event.clientX, event.clientY);
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      let best = null, least = 28 * 28;
+      for (const point of points) {
+        const distance = (point[1] - at.x) ** 2 + (point[2] - at.y) ** 2;
+        if (distance < least) [best, least] = [point, distance];
+      }
+      if (best) show(best[0], event.clientX, event.clientY);
+      else rest();
+    };
+    svg.addEventListener("pointermove", move);
+    svg.addEventListener("pointerdown", move);
+    svg.addEventListener("pointerleave", rest);
+  }
+  addEventListener("scroll", rest, { passive: true });
+  // A click on a head sorts its table; numbers fall first, words rise first, empty cells stay last.
+  for (const head of document.querySelectorAll("table.sortable th")) {
+    head.firstChild.addEventListener("click", () => {
+      const body = head.closest("table").tBodies[0], rows = [...body.rows], idx = head.cellIndex;
+      const key = (row) => {
+        const cell = row.cells[idx], text = cell.textContent;
+        if (text === "–" || text === "") return null;
+        const number = Number(cell.dataset.v ?? text.replace("−", "-"));
+        return Number.isNaN(number) ? text : number;
+      };
+      const isNumeric = rows.some((row) => typeof key(row) === "number");
+      const was = head.getAttribute("aria-sort");
+      const rises = was ? was === "descending" : !isNumeric;
+      const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+      const keyed = rows.map((row) => [key(row), row]);
+      keyed.sort(([a], [b]) => {
+        if (a === null || b === null) return (a === null) - (b === null);
+        return rises ? compare(a, b) : compare(b, a);
+      });
+      for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", rises ? "ascending" : "descending");
+      body.append(...keyed.map((pair) => pair[1]));
+    });
+  }
+  // Paper shows every table.
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+})();

@@ -1,0 +1,4 @@
+//! The objectives.
+
+pub(crate) mod mae;
+pub(crate) mod supervised;

@@ -1,0 +1,126 @@
+//! The encoders, a closed set, and how one pass through them is told what to do.
+
+use crate::{ConvNet, Grid, Keep, Look, NoLook, Stream, Tokens, Vit};
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// One forward pass: what is masked, who looks, and where drop path draws from.
+pub struct Pass<'a> {
+    /// Which patches the encoder sees.
+    pub keep: &'a Keep,
+    /// Who looks.
+    pub look: &'a mut dyn Look,
+    /// Random draws of training; none means inference.
+    pub draws: Option<&'a mut Stream>,
+}
+
+impl<'a> Pass<'a> {
+    /// Inference on every patch, with somebody looking.
+    pub fn look(look: &'a mut dyn Look) -> Self {
+        Self { keep: &Keep::All, look, draws: None }
+    }
+}
+
+/// Any encoder.
+#[derive(Module, Debug)]
+pub enum Backbone {
+    /// A Vision Transformer.
+    Vit(Vit),
+    /// A residual convolutional network; it has no attention and no prefix tokens.
+    Conv(ConvNet),
+}
+
+impl Backbone {
+    /// All of it: pixels `[B, 3, H, W]` to tokens.
+    pub fn encode(&self, pixels: Tensor<4>, pass: &mut Pass) -> Tokens {
+        match self {
+            Self::Vit(vit) => vit.encode(pixels, pass),
+            Self::Conv(conv) => conv.encode(pixels, pass),
+        }
+    }
+
+    /// Inference with nobody looking.
+    pub fn infer(&self, pixels: Tensor<4>) -> Tokens {
+        self.encode(pixels, &mut Pass::look(&mut NoLook))
+    }
+
+    /// What its kind is called.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Vit(_) => "vit",
+            Self::Conv(_) => "conv",
+        }
+    }
+
+    /// The number of blocks.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.blocks.len(),
+            Self::Conv(conv) => conv.blocks.len(),
+        }
+    }
+
+    /// `D`
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config.width,
+            Self::Conv(conv) => conv.config.width,
+        }
+    }
+
+    /// Attention heads per block; none where there is no attention.
+    pub fn n_heads(&self) -> Option<usize> {
+        match self {
+            Self::Vit(vit) => Some(vit.config.n_heads),
+            Self::Conv(_) => None,
+        }
+    }
+
+    /// Class and register tokens.
+    pub fn n_prefix(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config.n_prefix(),
+            Self::Conv(_) => 0,
+        }
+    }
+
+    /// Whether the first token is a class token.
+    pub fn has_class(&self) -> bool {
+        match self {
+            Self::Vit(vit) => vit.config.class_token,
+            Self::Conv(_) => false,
+        }
+    }
+
+    /// Whether there is a norm over tokens after the last block.
+    pub fn has_norm(&self) -> bool {
+        match self {
+            Self::Vit(vit) => vit.norm.is_some(),
+            Self::Conv(_) => true,
+        }
+    }
+
+    /// Side of the image in pixels that it was made for.
+    pub fn image_px(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config.image_px,
+            Self::Conv(conv) => conv.config.image_px,
+        }
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch_px(&self) -> usize {
+        match self {
+            Self::Vit(vit) => vit.config.patch_px,
+            Self::Conv(conv) => conv.config.patch_px,
+        }
+    }
+
+    /// The grid of an image of that size.
+    ///
+    /// # Panics
+    /// When the image cannot be cut into patches.
+    pub fn grid(&self, height_px: usize, width_px: usize) -> Grid {
+        Grid::of_image(height_px, width_px, self.patch_px())
+    }
+}

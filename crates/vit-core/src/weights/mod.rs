@@ -1,0 +1,78 @@
+//! Parameters by name: reading them out of a module, putting them in, and the files that hold them.
+//!
+//! A module's fields carry timm's names, so the path of a parameter *is* its public name
+//! (`blocks.3.attn.qkv.weight`). Loading is strict: every parameter of the module must be there in its shape, and
+//! nothing else may be.
+
+mod file;
+mod walk;
+
+pub use file::{ModelConfig, TensorFile, load, save, save_tensors};
+pub use walk::{NamedParam, assign, map_params, names, params};
+
+use std::path::PathBuf;
+
+/// What can be wrong with weights: what, expected, found, where.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The operating system refused.
+    #[error("cannot access weights: {source}: {path}", path = path.display())]
+    Io {
+        /// Why.
+        source: std::io::Error,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is not a safetensors file, or is cut short.
+    #[error("malformed weights: expected {expected}; found {found}: {path}", path = path.display())]
+    Malformed {
+        /// What it should have been.
+        expected: String,
+        /// What it was.
+        found: String,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A parameter of the model is not in the file.
+    #[error("missing weight `{name}`: expected shape {expected:?}; found none: {path}", path = path.display())]
+    Missing {
+        /// Its name.
+        name: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A parameter has another shape.
+    #[error("weight `{name}`: expected shape {expected:?}; found {found:?}: {path}", path = path.display())]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file holds what the model has no place for.
+    #[error("unexpected weight `{name}`: expected only the model's parameters: {path}", path = path.display())]
+    Unexpected {
+        /// Its name.
+        name: String,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A value is NaN or infinite.
+    #[error("weight `{name}`: expected finite values; found {found} at index {index}: {path}", path = path.display())]
+    NotFinite {
+        /// Its name.
+        name: String,
+        /// The value.
+        found: f32,
+        /// Its place in row-major order.
+        index: usize,
+        /// Which file.
+        path: PathBuf,
+    },
+}

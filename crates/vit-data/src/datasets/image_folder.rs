@@ -1,0 +1,419 @@
+//! A folder of pictures: class folders, with `train/` and `val/` (or `test/`) above them where both exist.
+
+use std::{
+    fs,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
+
+use image::{DynamicImage, ImageDecoder, ImageReader};
+
+use crate::{
+    DataError, Dataset, DatasetEntry, Image, Offers, Picture, Sample, Seed, Split, Truth,
+    split::stratified_split,
+};
+
+/// The registry row.
+pub const ENTRY: DatasetEntry = DatasetEntry {
+    name: "folder",
+    line: "pictures (png, jpg, webp) in class folders, with train/ and val/ above them where both exist",
+    usage: "folder:DIR",
+    open,
+};
+
+const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+struct ImageFolder {
+    name: String,
+    root: PathBuf,
+    classes: Vec<String>,
+    files: Vec<File>,
+}
+
+/// One picture.
+struct File {
+    /// Its path from the root.
+    path: Box<Path>,
+    label: Option<u32>,
+}
+
+fn open(rest: &str, split: Split, seed: u64) -> Result<Box<dyn Dataset>, DataError> {
+    if rest.is_empty() {
+        return Err(DataError::Usage { expected: ENTRY.usage.into(), found: "folder:".into() });
+    }
+    let root = PathBuf::from(rest);
+    if !root.is_dir() {
+        return Err(DataError::Missing {
+            what: "folder",
+            expected: "a folder of pictures".into(),
+            path: root,
+        });
+    }
+    let split_name = match split {
+        Split::Train => "train",
+        Split::Test => "test",
+        Split::All => "all",
+    };
+    let held_out = ["val", "test"].into_iter().find(|name| root.join(name).is_dir());
+    let (name, classes, files) = match held_out {
+        Some(held_out) if root.join("train").is_dir() => {
+            let classes = class_names(&root.join("train"))?;
+            let mut files = Vec::new();
+            if split != Split::Test {
+                files.extend(list(&root, Path::new("train"), &classes)?);
+            }
+            if split != Split::Train {
+                files.extend(list(&root, Path::new(held_out), &classes)?);
+            }
+            (format!("folder:{rest}:{split_name}"), classes, files)
+        }
+        _ => {
+            let classes = class_names(&root)?;
+            let files = list(&root, Path::new(""), &classes)?;
+            let labels: Vec<_> = files.iter().map(|file| file.label).collect();
+            let halves = stratified_split(&labels, Seed(seed));
+            let chosen = match split {
+                Split::Train => halves.train,
+                Split::Test => halves.test,
+                Split::All => halves.train.into_iter().chain(halves.test).collect(),
+            };
+            let mut files: Vec<_> = files.into_iter().map(Some).collect();
+            let files: Vec<File> = chosen.into_iter().filter_map(|index| files[index].take()).collect();
+            (format!("folder:{rest}:{split_name} (seeded 80/20 split)"), classes, files)
+        }
+    };
+    if files.is_empty() {
+        return Err(DataError::Missing {
+            what: "pictures",
+            expected: format!(
+                "at least one in the {split_name} split (a class of one or two has none to hold out)"
+            ),
+            path: root,
+        });
+    }
+    Ok(Box::new(ImageFolder { name, root, classes, files }))
+}
+
+/// One entry of a folder that is not hidden.
+struct Entry {
+    name: String,
+    path: PathBuf,
+    is_dir: bool,
+    is_link: bool,
+}
+
+impl Entry {
+    fn is_picture(&self) -> bool {
+        let extension = self.path.extension().and_then(|extension| extension.to_str());
+        let known = |extension: &str| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension));
+        !self.is_dir && extension.is_some_and(known)
+    }
+}
+
+/// What is in a folder, by name.
+fn entries(dir: &Path) -> Result<Vec<Entry>, DataError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        |source| DataError::Io { source, path }
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io(dir))? {
+        let entry = entry.map_err(io(dir))?;
+        let path = entry.path();
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(DataError::Malformed {
+                what: "file name",
+                expected: "UTF-8".into(),
+                found: format!("{:?}", entry.file_name()),
+                path,
+            });
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let is_link = entry.file_type().map_err(io(&path))?.is_symlink();
+        let is_dir = fs::metadata(&path).map_err(io(&path))?.is_dir();
+        found.push(Entry { name, path, is_dir, is_link });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The class folders in a folder; none where the pictures lie in it themselves.
+fn class_names(dir: &Path) -> Result<Vec<String>, DataError> {
+    let entries = entries(dir)?;
+    let loose = entries.iter().find(|entry| entry.is_picture());
+    let classes: Vec<String> =
+        entries.iter().filter(|entry| entry.is_dir).map(|entry| entry.name.clone()).collect();
+    match loose {
+        Some(loose) if !classes.is_empty() => Err(DataError::Malformed {
+            what: "folder of pictures",
+            expected: "either class folders or pictures".into(),
+            found: format!("the folder `{}` beside the picture `{}`", classes[0], loose.name),
+            path: dir.to_owned(),
+        }),
+        None if classes.is_empty() => Err(DataError::Missing {
+            what: "pictures",
+            expected: format!("class folders, or files that end in {}", EXTENSIONS.join(", ")),
+            path: dir.to_owned(),
+        }),
+        _ => Ok(classes),
+    }
+}
+
+/// The pictures of `root/under`: by class, and by name in each.
+fn list(root: &Path, under: &Path, classes: &[String]) -> Result<Vec<File>, DataError> {
+    let dir = root.join(under);
+    let here = class_names(&dir)?;
+    if here.is_empty() != classes.is_empty() {
+        return Err(DataError::Malformed {
+            what: "folder of pictures",
+            expected: if classes.is_empty() {
+                "no class folders, as in train/"
+            } else {
+                "class folders, as in train/"
+            }
+            .into(),
+            found: here.first().cloned().unwrap_or_else(|| "none".into()),
+            path: dir,
+        });
+    }
+    let mut files = Vec::new();
+    if here.is_empty() {
+        descend(root, &dir, None, &mut files)?;
+    }
+    for class in &here {
+        let dir = dir.join(class);
+        let Ok(label) = classes.binary_search(class) else {
+            let (expected, found) = ("a class that train/ has".into(), class.clone());
+            return Err(DataError::Malformed { what: "class folder", expected, found, path: dir });
+        };
+        let before = files.len();
+        descend(root, &dir, Some(label as u32), &mut files)?;
+        if files.len() == before {
+            let expected = format!("at least one file that ends in {}", EXTENSIONS.join(", "));
+            return Err(DataError::Missing { what: "pictures of a class", expected, path: dir });
+        }
+    }
+    Ok(files)
+}
+
+/// Adds the pictures of a folder and of those within it. Folders behind links are left out: they can form rings.
+fn descend(root: &Path, dir: &Path, label: Option<u32>, files: &mut Vec<File>) -> Result<(), DataError> {
+    for entry in entries(dir)? {
+        if entry.is_dir && !entry.is_link {
+            descend(root, &entry.path, label, files)?;
+        } else if entry.is_picture() {
+            let path = entry.path.strip_prefix(root).unwrap_or(&entry.path);
+            files.push(File { path: path.into(), label });
+        }
+    }
+    Ok(())
+}
+
+/// Decodes a picture to 8-bit colour.
+///
+/// The format is told by the content, and the orientation that a camera wrote (EXIF) is applied. Palettes are
+/// resolved, 16 bits are rounded to 8, grey becomes three equal channels. Transparency is dropped and the colour
+/// under it kept, as PIL's `convert("RGB")` in torchvision's `ImageFolder` does, so that published evaluations
+/// repeat.
+fn decode(path: &Path) -> Result<Image, DataError> {
+    let io = |source| DataError::Io { source, path: path.to_owned() };
+    let malformed = |error: image::ImageError| DataError::Malformed {
+        what: "picture",
+        expected: "a png, jpeg or webp file that can be decoded".into(),
+        found: error.to_string(),
+        path: path.to_owned(),
+    };
+    let reader = ImageReader::new(BufReader::new(fs::File::open(path).map_err(io)?));
+    let mut decoder = reader.with_guessed_format().map_err(io)?.into_decoder().map_err(malformed)?;
+    let orientation = decoder.orientation().map_err(malformed)?;
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(malformed)?;
+    decoded.apply_orientation(orientation);
+    let rgb = decoded.into_rgb8();
+    let (width_px, height_px) = (rgb.width() as usize, rgb.height() as usize);
+    Ok(Image { width_px, height_px, rgb: rgb.into_raw() })
+}
+
+impl Dataset for ImageFolder {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn offers(&self) -> Offers {
+        Offers { labels: !self.classes.is_empty(), ..Offers::default() }
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.files[index].label
+    }
+
+    fn native_size_px(&self) -> Option<usize> {
+        None
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        let file = &self.files[index];
+        let parts: Vec<_> = file.path.iter().map(|part| part.to_string_lossy()).collect();
+        Ok(Sample {
+            picture: Picture::Image(decode(&self.root.join(&file.path))?),
+            truth: Truth { label: file.label, ..Truth::default() },
+            id: parts.join("/"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, Rgba, codecs::jpeg::JpegEncoder};
+    use tempfile::TempDir;
+
+    fn tree(files: &[&str]) -> TempDir {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for (i, name) in files.iter().enumerate() {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("has a parent")).expect("makes folders");
+            if !name.ends_with('/') {
+                let picture = ImageBuffer::from_pixel(2, 1, Rgb([i as u8, 0, 0]));
+                picture.save_with_format(&path, image::ImageFormat::Png).expect("writes");
+            } else {
+                fs::create_dir_all(&path).expect("makes folders");
+            }
+        }
+        dir
+    }
+
+    fn open_in(dir: &TempDir, split: Split) -> Result<Box<dyn Dataset>, DataError> {
+        open(dir.path().to_str().expect("utf-8"), split, 0)
+    }
+
+    fn ids(dataset: &dyn Dataset) -> Vec<String> {
+        (0..dataset.len()).map(|index| dataset.sample(index).expect("reads").id).collect()
+    }
+
+    #[test]
+    fn files_are_sorted_by_name_and_known_by_extension() {
+        let dir = tree(&[
+            "train/b/2.PNG",
+            "train/b/10.jpg",
+            "train/a/x.webp",
+            "train/a/deep/y.JPEG",
+            "val/b/1.png",
+        ]);
+        fs::write(dir.path().join("train/a/notes.txt"), "x").expect("writes");
+        fs::write(dir.path().join("train/a/.hidden.png"), "x").expect("writes");
+        let train = open_in(&dir, Split::Train).expect("opens");
+        assert_eq!(
+            ids(&*train),
+            ["train/a/deep/y.JPEG", "train/a/x.webp", "train/b/10.jpg", "train/b/2.PNG"]
+        );
+        assert_eq!(train.classes(), ["a", "b"]);
+        assert_eq!((train.label(1), train.label(2)), (Some(0), Some(1)));
+        let test = open_in(&dir, Split::Test).expect("opens");
+        assert_eq!((ids(&*test), test.label(0)), (vec!["val/b/1.png".to_owned()], Some(1)));
+        assert_eq!(open_in(&dir, Split::All).expect("opens").len(), 5);
+        assert!(test.name().ends_with(":test"), "{}", test.name());
+    }
+
+    #[test]
+    fn without_a_split_of_its_own_a_fifth_of_every_class_is_held_out() {
+        let names: Vec<String> =
+            (0..15).map(|i| format!("{}/{i:02}.png", if i < 10 { "a" } else { "b" })).collect();
+        let dir = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (train, test) =
+            (open_in(&dir, Split::Train).expect("opens"), open_in(&dir, Split::Test).expect("opens"));
+        // 10 and 5 pictures: 2 and 1 are held out.
+        let count =
+            |data: &dyn Dataset, class| (0..data.len()).filter(|&i| data.label(i) == Some(class)).count();
+        assert_eq!([count(&*test, 0), count(&*test, 1), count(&*train, 0), count(&*train, 1)], [2, 1, 8, 4]);
+        let mut both: Vec<String> = ids(&*train).into_iter().chain(ids(&*test)).collect();
+        assert_eq!(both, ids(&*open_in(&dir, Split::All).expect("opens")));
+        both.sort();
+        assert_eq!(both, names);
+        assert!(test.name().ends_with(":test (seeded 80/20 split)"), "{}", test.name());
+    }
+
+    #[test]
+    fn pictures_without_class_folders_have_no_labels() {
+        let dir = tree(&["1.png", "2.png", "3.png", "4.png", "5.png"]);
+        let test = open_in(&dir, Split::Test).expect("opens");
+        assert_eq!((test.len(), test.label(0), test.offers()), (1, None, Offers::default()));
+        assert!(test.classes().is_empty());
+    }
+
+    #[test]
+    fn folders_without_pictures_are_refused_with_their_reason() {
+        let cases: [(&[&str], &str, &str); 6] = [
+            (&["x/"], "missing pictures of a class", "x"),
+            (&["a/1.png", "b/"], "missing pictures of a class", "b"),
+            (&[], "missing pictures", ""),
+            (&["a/1.png", "2.png"], "either class folders or pictures", ""),
+            (&["train/a/1.png", "val/c/1.png"], "a class that train/ has", "c"),
+            (&["train/a/1.png", "val/1.png"], "class folders, as in train/", "val"),
+        ];
+        for (files, reason, place) in cases {
+            let dir = tree(files);
+            let message = open_in(&dir, Split::Test).err().expect("is refused").to_string();
+            assert!(message.contains(reason) && message.ends_with(place), "{message}");
+        }
+        assert!(matches!(open("/nowhere/at/all", Split::All, 0), Err(DataError::Missing { .. })));
+        let dir = tree(&["a/1.png"]);
+        let message = open_in(&dir, Split::Test).err().expect("is refused").to_string();
+        assert!(message.contains("in the test split"), "{message}");
+    }
+
+    #[test]
+    fn every_kind_of_picture_becomes_eight_bit_colour() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| dir.path().join(name);
+        ImageBuffer::from_pixel(1, 1, Luma([7u8])).save(at("grey.png")).expect("writes");
+        ImageBuffer::from_pixel(1, 1, LumaA([9u8, 0])).save(at("grey_alpha.png")).expect("writes");
+        // 65535 is 255; 25700 = 100 · 257 is 100.
+        ImageBuffer::from_pixel(1, 1, Rgb([65535u16, 25700, 0])).save(at("deep.png")).expect("writes");
+        ImageBuffer::from_pixel(1, 1, Rgba([1u8, 2, 3, 0])).save(at("clear.png")).expect("writes");
+        ImageBuffer::from_pixel(1, 1, Rgb([4u8, 5, 6])).save(at("lossless.webp")).expect("writes");
+        let rgb = |name: &str| decode(&at(name)).expect("decodes").rgb;
+        assert_eq!(rgb("grey.png"), [7; 3]);
+        assert_eq!(rgb("grey_alpha.png"), [9; 3]);
+        assert_eq!(rgb("deep.png"), [255, 100, 0]);
+        assert_eq!(rgb("clear.png"), [1, 2, 3]);
+        assert_eq!(rgb("lossless.webp"), [4, 5, 6]);
+    }
+
+    #[test]
+    fn the_orientation_that_a_camera_wrote_is_applied() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("turned.jpg");
+        // Little-endian TIFF with one tag: 0x0112 (orientation), a short, 6: turn by 90° clockwise to show.
+        let exif = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec();
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
+        encoder.set_exif_metadata(exif).expect("has room for it");
+        // 16 × 8: left half black, right half white.
+        let stored = ImageBuffer::from_fn(16, 8, |x, _| Luma([if x < 8 { 0u8 } else { 255 }]));
+        encoder.encode(&stored, 16, 8, image::ExtendedColorType::L8).expect("encodes");
+        fs::write(&path, bytes).expect("writes");
+        let shown = decode(&path).expect("decodes");
+        assert_eq!((shown.width_px, shown.height_px), (8, 16));
+        // The left comes to the top.
+        assert!(shown.rgb[0] < 20 && shown.rgb[3 * (8 * 16 - 1)] > 235);
+    }
+
+    #[test]
+    fn a_file_that_is_no_picture_is_refused_by_name() {
+        let dir = tree(&["a/1.png"]);
+        fs::write(dir.path().join("a/1.png"), b"\x89PNG\r\n\x1a\nno").expect("writes");
+        let data = open_in(&dir, Split::All).expect("opens");
+        let message = data.sample(0).expect_err("is refused").to_string();
+        assert!(message.starts_with("malformed picture") && message.ends_with("1.png"), "{message}");
+    }
+}

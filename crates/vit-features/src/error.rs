@@ -1,0 +1,55 @@
+//! Why a study cannot be done.
+
+use report::RecipeError;
+use vit_data::DataError;
+
+/// Why a study cannot be done: what, expected, found, where.
+#[derive(Debug, thiserror::Error)]
+pub enum StudyError {
+    /// Its options are not sound.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model does not have what the study needs.
+    #[error("`{study}` needs {needs}; found {found}: {model}")]
+    Model {
+        /// The study.
+        study: String,
+        /// What it needs of a model.
+        needs: String,
+        /// What the model has.
+        found: String,
+        /// The model.
+        model: String,
+    },
+    /// The data does not offer what the study needs.
+    #[error("`{study}` needs {needs}; the data offers none: {data}")]
+    Offers {
+        /// The study.
+        study: String,
+        /// What it needs of the data.
+        needs: String,
+        /// The data set.
+        data: String,
+    },
+    /// A select is not written as selects are, or names what the model does not have.
+    #[error("select: expected {expected}; found `{found}`")]
+    Select {
+        /// How it is written, or what there is.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A number that cannot be.
+    #[error("`{study}`: expected {expected}; found {found}")]
+    Value {
+        /// The study.
+        study: String,
+        /// What was expected.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+}

@@ -1,0 +1,77 @@
+//! Features of a whole data set, for those who want the arrays themselves.
+
+use crate::lab::take;
+use crate::{Lab, Passage, Select, Source, StudyError};
+use burn::tensor::{Tensor, TensorData};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use vit_core::{Backbone, Look, Pass, Seen, Site};
+use vit_data::{Loader, LoaderOptions, Order};
+
+/// One array per select, with labels and names of the samples.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Select → shape and values, row-major; the first dimension is samples.
+    pub arrays: BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    /// The class of each sample.
+    pub labels: Vec<Option<u32>>,
+    /// The name of each sample.
+    pub ids: Vec<String>,
+}
+
+struct Collect<'a> {
+    model: &'a Backbone,
+    selects: &'a [Select],
+    arrays: &'a mut BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+}
+
+impl Look for Collect<'_> {
+    fn wants(&self, site: Site) -> bool {
+        self.selects.iter().any(|select| select.site() == Some(site))
+    }
+
+    fn see(&mut self, site: Site, seen: Seen) {
+        for &select in self.selects.iter().filter(|select| select.site() == Some(site)) {
+            let (shape, values) = take(self.model, select, &seen);
+            match self.arrays.get_mut(&select) {
+                Some((whole, all)) => {
+                    whole[0] += shape[0];
+                    all.extend(values);
+                }
+                None => {
+                    self.arrays.insert(select, (shape, values));
+                }
+            }
+        }
+    }
+}
+
+/// Passes the data through the model once and keeps every select.
+///
+/// # Errors
+/// When a sample cannot be read.
+///
+/// # Panics
+/// When the lab studies pixels, which have no selects.
+pub fn extract(
+    lab: &Lab,
+    passage: &Passage,
+    selects: &[Select],
+    tick: &mut dyn FnMut(usize) -> Result<(), StudyError>,
+) -> Result<Features, StudyError> {
+    let Source::Model(model) = lab.source else { panic!("extract: a model is needed") };
+    let options = LoaderOptions { batch: lab.batch, threads: lab.n_threads, ..LoaderOptions::default() };
+    let order = Order::Indices(Arc::clone(&passage.indices));
+    let mut features = Features::default();
+    for host in Loader::new(Arc::clone(&passage.data), order, lab.plan.clone(), options) {
+        let mut host = host?;
+        let view = host.views.swap_remove(0);
+        let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+        let mut collect = Collect { model, selects, arrays: &mut features.arrays };
+        model.encode(pixels, &mut Pass::look(&mut collect));
+        tick(host.labels.len())?;
+        features.labels.extend(host.labels);
+        features.ids.extend(host.ids);
+    }
+    Ok(features)
+}

@@ -1,0 +1,173 @@
+//! The lab: one forward per model and batch, whatever the number of studies.
+
+use crate::select::{Part, Place};
+use crate::{BatchInfo, Opened, Role, Select, StudyError, Taken};
+use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use vit_core::{Backbone, Look, Pass, Seen, Site};
+use vit_data::{Dataset, Loader, LoaderOptions, Order, ViewPlan};
+
+/// What is studied.
+pub enum Source<'a> {
+    /// A frozen encoder.
+    Model(&'a Backbone),
+    /// The pixels themselves.
+    Pixels,
+}
+
+/// One side of the data.
+#[derive(Clone)]
+pub struct Passage {
+    /// Which side.
+    pub role: Role,
+    /// The data.
+    pub data: Arc<dyn Dataset>,
+    /// The samples used, in this order.
+    pub indices: Arc<Vec<usize>>,
+}
+
+/// How data is fed to a model.
+pub struct Lab<'a> {
+    /// What is studied.
+    pub source: Source<'a>,
+    /// How views are cut; one view.
+    pub plan: ViewPlan,
+    /// Samples in a batch.
+    pub batch: usize,
+    /// Threads that decode.
+    pub n_threads: usize,
+    /// A device without autodiff.
+    pub device: Device,
+}
+
+/// Passes data through the model once and shows every study what it needs; `tick` hears of every batch's samples.
+///
+/// Studies that need nothing of the training side do not cost anything there.
+///
+/// # Errors
+/// When a sample cannot be read, or a study cannot use what it sees.
+pub fn observe(
+    lab: &Lab,
+    passage: &Passage,
+    studies: &mut [Box<dyn Opened>],
+    tick: &mut dyn FnMut(usize) -> Result<(), StudyError>,
+) -> Result<(), StudyError> {
+    let mut asking: Vec<&mut Box<dyn Opened>> =
+        studies.iter_mut().filter(|study| passage.role == Role::Test || study.needs().train).collect();
+    if asking.is_empty() {
+        return Ok(());
+    }
+    let selects: BTreeSet<Select> =
+        asking.iter().flat_map(|study| study.needs().selects.iter().copied()).collect();
+    let options = LoaderOptions { batch: lab.batch, threads: lab.n_threads, ..LoaderOptions::default() };
+    let order = Order::Indices(Arc::clone(&passage.indices));
+    let mut first = 0;
+    for host in Loader::new(Arc::clone(&passage.data), order, lab.plan.clone(), options) {
+        let mut host = host?;
+        let view = host.views.swap_remove(0);
+        let info = BatchInfo {
+            role: passage.role,
+            first,
+            labels: &host.labels,
+            indices: &host.indices,
+            truths: &host.truths,
+        };
+        let mut features = BTreeMap::new();
+        match &lab.source {
+            Source::Pixels => {
+                let b = view.shape[0];
+                let shape = vec![b, view.pixels.len() / b.max(1)];
+                features.insert(Select::PIXELS, (shape, view.pixels));
+            }
+            Source::Model(model) => {
+                let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+                let mut looker = Looker {
+                    model,
+                    selects: &selects,
+                    studies: &mut asking,
+                    info,
+                    features: &mut features,
+                    failed: None,
+                };
+                model.encode(pixels, &mut Pass::look(&mut looker));
+                if let Some(error) = looker.failed {
+                    return Err(error);
+                }
+            }
+        }
+        let taken = Taken { info, features: &features };
+        for study in &mut asking {
+            study.batch(&taken)?;
+        }
+        first += info.labels.len();
+        tick(info.labels.len())?;
+    }
+    Ok(())
+}
+
+/// Shows sites to studies and takes features, where tensors are made.
+struct Looker<'a, 'b> {
+    model: &'a Backbone,
+    selects: &'a BTreeSet<Select>,
+    studies: &'a mut [&'b mut Box<dyn Opened>],
+    info: BatchInfo<'a>,
+    features: &'a mut BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    failed: Option<StudyError>,
+}
+
+impl Look for Looker<'_, '_> {
+    fn wants(&self, site: Site) -> bool {
+        self.selects.iter().any(|select| select.site() == Some(site))
+            || self.studies.iter().any(|study| study.needs().sites.contains(&site))
+    }
+
+    fn see(&mut self, site: Site, seen: Seen) {
+        for study in self.studies.iter_mut().filter(|study| study.needs().sites.contains(&site)) {
+            if let Err(error) = study.see(site, &seen, &self.info) {
+                self.failed.get_or_insert(error);
+            }
+        }
+        for &select in self.selects.iter().filter(|select| select.site() == Some(site)) {
+            self.features.insert(select, take(self.model, select, &seen));
+        }
+    }
+}
+
+/// The values of a select, with their shape.
+pub(crate) fn take(model: &Backbone, select: Select, seen: &Seen) -> (Vec<usize>, Vec<f32>) {
+    let tokens = match seen.clone() {
+        Seen::Tokens(tokens) => tokens,
+        Seen::Heads(heads) => {
+            let [b, h, t, d] = heads.dims();
+            heads.swap_dims(1, 2).reshape([b, t, h * d])
+        }
+    };
+    let tokens = match (select.place, model) {
+        (Place::NormedBlock(_), Backbone::Vit(vit)) => match &vit.norm {
+            Some(norm) => norm.forward(tokens),
+            None => tokens,
+        },
+        (Place::NormedBlock(_), Backbone::Conv(conv)) => conv.norm.forward(tokens),
+        _ => tokens,
+    };
+    let [b, t, d] = tokens.dims();
+    let (n_prefix, n_class) = (model.n_prefix(), usize::from(model.has_class()));
+    let range = match select.part {
+        Part::Class => 0..1,
+        Part::Registers => n_class..n_prefix,
+        Part::Patches | Part::Mean => n_prefix..t,
+    };
+    let n = range.len();
+    let part = tokens.slice([0..b, range, 0..d]); // [B, n, D]
+    let (part, shape) = match select.part {
+        Part::Class => (part, vec![b, d]),
+        Part::Mean => (part.mean_dim(1), vec![b, d]),
+        Part::Registers | Part::Patches => (part, vec![b, n, d]),
+    };
+    let values = match part.into_data().convert::<f32>().try_to_vec::<f32>() {
+        Ok(values) => values,
+        Err(error) => panic!("features are f32: {error:?}"),
+    };
+    (shape, values)
+}

@@ -1,0 +1,295 @@
+//! What a study is: needs, an accumulator, findings; and the registry row that opens one by name.
+
+use crate::{Findings, Layers, Select, StudyError};
+use report::{Info, Recipe, RecipeError, recipe};
+use std::any::Any;
+use std::collections::BTreeMap;
+use vit_core::{Backbone, Grid, Seen, Site};
+use vit_data::{Dataset, Truth};
+
+/// Which side of the data a batch is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Samples to learn from: the bank of a kNN probe.
+    Train,
+    /// Samples that are asked about.
+    Test,
+}
+
+/// What there is to study: the model's sizes and the data's classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shapes {
+    /// The model's name in reports.
+    pub model: String,
+    /// Blocks; 0 where there is no model, only pixels.
+    pub depth: usize,
+    /// `D`
+    pub width: usize,
+    /// Attention heads; none where there is no attention.
+    pub n_heads: Option<usize>,
+    /// Class and register tokens.
+    pub n_prefix: usize,
+    /// Whether there is a class token.
+    pub has_class: bool,
+    /// Whether there is a norm over tokens after the last block.
+    pub has_norm: bool,
+    /// The grid of patches.
+    pub grid: Grid,
+    /// Side of a patch in pixels.
+    pub patch_px: usize,
+    /// Classes of the data; 0 where there are none.
+    pub n_classes: usize,
+    /// Samples to learn from.
+    pub n_train: usize,
+    /// Samples asked about.
+    pub n_test: usize,
+    /// The layers asked for.
+    pub blocks: Vec<usize>,
+    /// From which a study's own draws follow.
+    pub seed: u64,
+}
+
+impl Shapes {
+    /// The shapes of a model on images of `size_px`.
+    ///
+    /// # Errors
+    /// When a layer is asked for that the model does not have.
+    pub fn of(model: &Backbone, name: &str, size_px: usize, layers: &Layers) -> Result<Self, StudyError> {
+        let depth = model.depth();
+        Ok(Self {
+            model: name.to_owned(),
+            depth,
+            width: model.width(),
+            n_heads: model.n_heads(),
+            n_prefix: model.n_prefix(),
+            has_class: model.has_class(),
+            has_norm: model.has_norm(),
+            grid: model.grid(size_px, size_px),
+            patch_px: model.patch_px(),
+            n_classes: 0,
+            n_train: 0,
+            n_test: 0,
+            blocks: layers.blocks(depth)?,
+            seed: 0,
+        })
+    }
+
+    /// The shapes of raw pixels: no layers, no attention.
+    pub fn of_pixels(size_px: usize) -> Self {
+        Self {
+            model: "raw pixels".into(),
+            depth: 0,
+            width: 3 * size_px * size_px,
+            n_heads: None,
+            n_prefix: 0,
+            has_class: false,
+            has_norm: false,
+            grid: Grid { rows: size_px, columns: size_px },
+            patch_px: 1,
+            n_classes: 0,
+            n_train: 0,
+            n_test: 0,
+            blocks: Vec::new(),
+            seed: 0,
+        }
+    }
+
+    /// The same with the data's classes and sizes.
+    #[must_use]
+    pub fn on(self, train: Option<&dyn Dataset>, test: &dyn Dataset) -> Self {
+        Self {
+            n_classes: test.classes().len(),
+            n_train: train.map_or(0, Dataset::len),
+            n_test: test.len(),
+            ..self
+        }
+    }
+}
+
+/// What a study needs of the model and of the data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Sites it looks at where they are made.
+    pub sites: Vec<Site>,
+    /// Features it takes.
+    pub selects: Vec<Select>,
+    /// Whether it needs samples to learn from.
+    pub train: bool,
+    /// Whether it needs classes.
+    pub labels: bool,
+}
+
+/// A batch, seen from the host.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchInfo<'a> {
+    /// Which side of the data.
+    pub role: Role,
+    /// Place of the first sample in the order of its side.
+    pub first: usize,
+    /// The class of each sample.
+    pub labels: &'a [Option<u32>],
+    /// The index of each sample in its data set.
+    pub indices: &'a [usize],
+    /// All that is known of each sample.
+    pub truths: &'a [Truth],
+}
+
+/// What was taken from one batch for studies: features on the host.
+#[derive(Clone, Debug)]
+pub struct Taken<'a> {
+    /// The batch.
+    pub info: BatchInfo<'a>,
+    /// `[B, D]` or `[B, tokens, D]` of every select wanted, row-major with its shape.
+    pub features: &'a BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+}
+
+/// What grows while batches pass. Its memory must not grow with the number of batches, but for what is documented.
+pub trait Accumulate: Send + Sized + 'static {
+    /// Receives a site where it is made; nothing of it is kept by anybody else.
+    ///
+    /// # Errors
+    /// When what is seen cannot be.
+    fn see(&mut self, _site: Site, _seen: &Seen, _info: &BatchInfo) -> Result<(), StudyError> {
+        Ok(())
+    }
+    /// Receives the features of a batch, after its sites.
+    ///
+    /// # Errors
+    /// When what is taken cannot be.
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError>;
+    /// Joins the accumulator of later batches to this one.
+    fn merge(&mut self, later: Self);
+}
+
+/// A streaming question. One file and one registry line each, in `probes` or `analysis`.
+pub trait Study: 'static {
+    /// Name, one line, source.
+    const INFO: Info;
+    /// Its options.
+    type Config: Recipe + Clone + Default + Send;
+    /// What grows while batches pass.
+    type Acc: Accumulate;
+
+    /// What it needs.
+    ///
+    /// # Errors
+    /// When the model cannot have it; the sentence names the study and the model.
+    fn needs(config: &Self::Config, shapes: &Shapes) -> Result<Needs, StudyError>;
+    /// An empty accumulator.
+    fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
+    /// The findings.
+    ///
+    /// # Errors
+    /// When a number cannot be.
+    fn finish(config: &Self::Config, shapes: &Shapes, acc: Self::Acc) -> Result<Findings, StudyError>;
+}
+
+/// An opened study whose type was forgotten.
+pub trait Opened: Send {
+    /// What it needs.
+    fn needs(&self) -> &Needs;
+    /// Its registry row's information.
+    fn info(&self) -> Info;
+    /// See [`Accumulate::see`].
+    ///
+    /// # Errors
+    /// As there.
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError>;
+    /// See [`Accumulate::batch`].
+    ///
+    /// # Errors
+    /// As there.
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError>;
+    /// Joins a study of the same kind that saw later batches.
+    ///
+    /// # Panics
+    /// When the other is of another kind.
+    fn merge(&mut self, later: Box<dyn Opened>);
+    /// See [`Study::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    fn finish(self: Box<Self>) -> Result<Findings, StudyError>;
+    /// For merging.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+struct Open<S: Study> {
+    config: S::Config,
+    shapes: Shapes,
+    needs: Needs,
+    acc: S::Acc,
+}
+
+impl<S: Study> Opened for Open<S> {
+    fn needs(&self) -> &Needs {
+        &self.needs
+    }
+    fn info(&self) -> Info {
+        S::INFO
+    }
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        self.acc.see(site, seen, info)
+    }
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        self.acc.batch(taken)
+    }
+    fn merge(&mut self, later: Box<dyn Opened>) {
+        match later.into_any().downcast::<Self>() {
+            Ok(later) => self.acc.merge(later.acc),
+            Err(_) => panic!("merge: expected another `{}`", S::INFO.name),
+        }
+    }
+    fn finish(self: Box<Self>) -> Result<Findings, StudyError> {
+        S::finish(&self.config, &self.shapes, self.acc)
+    }
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// Opens a study with a parsed configuration.
+///
+/// # Errors
+/// When the model does not have what it needs.
+pub fn open_study<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {
+    let needs = S::needs(config, shapes)?;
+    let unseen = needs.sites.iter().find(|site| site.needs_attention()).filter(|_| shapes.n_heads.is_none());
+    if let Some(site) = unseen {
+        return Err(StudyError::Model {
+            study: S::INFO.name.into(),
+            needs: format!("attention ({site})"),
+            found: "an encoder without attention".into(),
+            model: shapes.model.clone(),
+        });
+    }
+    let acc = S::open(config, shapes);
+    Ok(Box::new(Open::<S> { config: config.clone(), shapes: shapes.clone(), needs, acc }))
+}
+
+/// One row of a registry of studies.
+pub struct StudyEntry {
+    /// Name, one line, source.
+    pub info: Info,
+    /// Parses options and gives the resolved recipe as TOML.
+    pub resolve: fn(&toml::Table) -> Result<String, RecipeError>,
+    /// Opens it with options.
+    pub open: fn(&toml::Table, &Shapes) -> Result<Box<dyn Opened>, StudyError>,
+}
+
+/// The row of a study.
+pub const fn study<S: Study>() -> StudyEntry {
+    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S> }
+}
+
+fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
+    recipe::from_table(options.clone(), S::INFO.name)
+}
+
+fn resolve<S: Study>(options: &toml::Table) -> Result<String, RecipeError> {
+    Ok(recipe::resolved(&parse::<S>(options)?))
+}
+
+fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {
+    open_study::<S>(&parse::<S>(options)?, shapes)
+}

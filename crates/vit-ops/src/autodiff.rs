@@ -1,0 +1,168 @@
+//! The hand-written gradients: one node per operation, from the trait's `*_backward` methods.
+
+use crate::{AdamWStep, VitBackend};
+use burn::backend::Backend;
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::tensor::FloatTensor;
+
+#[derive(Debug)]
+struct Linear;
+#[derive(Debug)]
+struct Gelu;
+#[derive(Debug)]
+struct LayerNorm;
+#[derive(Debug)]
+struct Attention;
+
+impl<B: VitBackend> Backward<B, 3> for Linear {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let parents = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight) = ops.state;
+        let (dx, dw, db) = B::vit_linear_backward(x, weight, grad);
+        for (parent, grad) in parents.into_iter().zip([dx, dw, db]) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Gelu {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_gelu_backward(ops.state, grad));
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 3> for LayerNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let parents = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, gamma, eps) = ops.state;
+        let (dx, dgamma, dbeta) = B::vit_layer_norm_backward(x, gamma, grad, eps);
+        for (parent, grad) in parents.into_iter().zip([dx, dgamma, dbeta]) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Attention {
+    type State = (FloatTensor<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (qkv, n_heads) = ops.state;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_attention_backward(qkv, grad, n_heads));
+        }
+    }
+}
+
+/// What Burn's own autodiff does for the same case: first order only.
+const FIRST_ORDER: &str = "gradients of gradients are not available for this operation";
+
+impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, C> {
+    fn vit_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let guards = [x.node(), weight.node(), bias.node()];
+        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+        match Linear.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::vit_linear(x.clone(), weight.clone(), bias);
+                prep.finish((x, weight), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_linear(x, weight, bias)),
+        }
+    }
+
+    fn vit_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let guards = [x.node()];
+        let x = x.into_primitive();
+        match Gelu.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x.clone(), B::vit_gelu(x)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_gelu(x)),
+        }
+    }
+
+    fn vit_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let guards = [x.node(), gamma.node(), beta.node()];
+        let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+        match LayerNorm.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::vit_layer_norm(x.clone(), gamma.clone(), beta, eps);
+                prep.finish((x, gamma, eps), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_layer_norm(x, gamma, beta, eps)),
+        }
+    }
+
+    fn vit_attention(qkv: FloatTensor<Self>, n_heads: usize) -> FloatTensor<Self> {
+        let guards = [qkv.node()];
+        let qkv = qkv.into_primitive();
+        match Attention.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((qkv.clone(), n_heads), B::vit_attention(qkv, n_heads)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_attention(qkv, n_heads)),
+        }
+    }
+
+    fn vit_linear_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_gelu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_layer_norm_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_attention_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: usize) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_adamw(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_ema(_: FloatTensor<Self>, _: FloatTensor<Self>, _: f64) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+}

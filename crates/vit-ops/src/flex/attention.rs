@@ -1,0 +1,167 @@
+//! Multi-head attention straight from the fused qkv, in tiles of queries: memory linear in the number of tokens.
+//!
+//! The backward pass computes the probabilities again instead of keeping them.
+
+use super::linear::{View, matmul};
+use super::simd::{exp, simd, sum};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// The sizes of one call: images, tokens, heads, and channels of a head.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub b: usize,
+    pub t: usize,
+    pub n_heads: usize,
+    pub d: usize,
+}
+
+/// Queries whose scores are held at once.
+const TILE: usize = 128;
+
+simd! {
+    /// Softmax of each row of `[rows, t]`, in place.
+    fn softmax_rows(scores: &mut [f32], t: usize) {
+        for row in scores.chunks_exact_mut(t) {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            let chunks = row.chunks_exact(16);
+            for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
+                *lane = value;
+            }
+            for chunk in chunks {
+                for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                    *lane = if value > *lane { value } else { *lane };
+                }
+            }
+            let max = lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            for value in row.iter_mut() {
+                *value = exp(*value - max);
+            }
+            let inverse = 1.0 / sum(t, |i| row[i]);
+            for value in row.iter_mut() {
+                *value *= inverse;
+            }
+        }
+    }
+}
+
+simd! {
+    /// `dS = P ∘ (dP − Σ dP∘P)` per row, written over `dp`.
+    fn softmax_backward_rows(p: &[f32], dp: &mut [f32], t: usize) {
+        for (p, dp) in p.chunks_exact(t).zip(dp.chunks_exact_mut(t)) {
+            let along = sum(t, |i| p[i] * dp[i]);
+            for i in 0..t {
+                dp[i] = p[i] * (dp[i] - along);
+            }
+        }
+    }
+}
+
+/// One head of one image inside the fused projections.
+struct Head<'a> {
+    q: &'a [f32],
+    k: View<'a>,
+    v: View<'a>,
+    stride: usize,
+    size: Size,
+}
+
+impl<'a> Head<'a> {
+    fn new(image: &'a [f32], head: usize, size: Size) -> Self {
+        let Size { t, n_heads, d, .. } = size;
+        let (width, stride) = (n_heads * d, 3 * n_heads * d);
+        let slab = |part: usize| &image[part * width + head * d..];
+        let view = |part: usize| View::strided(slab(part), t, d, stride);
+        Self { q: slab(0), k: view(1), v: view(2), stride, size }
+    }
+
+    fn queries(&self, first: usize, n: usize) -> View<'a> {
+        View::strided(&self.q[first * self.stride..], n, self.size.d, self.stride)
+    }
+
+    /// The probabilities of queries `first..first + n`, `[n, t]`.
+    fn probabilities(&self, first: usize, n: usize, out: &mut [f32]) {
+        let t = self.size.t;
+        let scale = (self.size.d as f32).powf(-0.5);
+        let product = (self.queries(first, n), self.k.transposed());
+        matmul(out, t, product, scale, false, Parallelism::None);
+        softmax_rows(out, t);
+    }
+}
+
+/// The tiles of `t` queries: first and count.
+fn tiles(t: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..t).step_by(TILE).map(move |first| (first, TILE.min(t - first)))
+}
+
+pub(super) fn forward(qkv: &[f32], size: Size) -> Vec<f32> {
+    let Size { b, t, n_heads, d } = size;
+    let width = n_heads * d;
+    let mut out = vec![0.0; b * t * width];
+    if out.is_empty() {
+        return out;
+    }
+    let one_head = |image: &[f32], head: usize, out: &mut [f32], p: &mut Vec<f32>| {
+        let head_view = Head::new(image, head, size);
+        for (first, n) in tiles(t) {
+            p.resize(n * t, 0.0);
+            head_view.probabilities(first, n, p);
+            let product = (View::new(p, n, t), head_view.v);
+            matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
+        }
+    };
+    out.par_chunks_mut(t * width).zip(qkv.par_chunks(3 * t * width)).for_each_init(Vec::new, |p, (out, image)| {
+        for head in 0..n_heads {
+            one_head(image, head, out, p);
+        }
+    });
+    out
+}
+
+/// Room that one task uses again from head to head.
+#[derive(Default)]
+struct Scratch {
+    p: Vec<f32>,
+    dp: Vec<f32>,
+}
+
+pub(super) fn backward(qkv: &[f32], grad: &[f32], size: Size) -> Vec<f32> {
+    let Size { t, n_heads, d, .. } = size;
+    let width = n_heads * d;
+    let mut dqkv = vec![0.0; qkv.len()];
+    if dqkv.is_empty() {
+        return dqkv;
+    }
+    dqkv.par_chunks_mut(3 * t * width)
+        .zip(qkv.par_chunks(3 * t * width).zip(grad.par_chunks(t * width)))
+        .for_each_init(Scratch::default, |scratch, (dqkv, (image, grad))| {
+            for head in 0..n_heads {
+                backward_head(&Head::new(image, head, size), head, grad, dqkv, scratch);
+            }
+        });
+    dqkv
+}
+
+/// `dV = Pᵀ·dO`, `dP = dO·Vᵀ`, `dQ = dS·K/√d`, `dK = dSᵀ·Q/√d`, tile by tile.
+fn backward_head(head: &Head, head_idx: usize, grad: &[f32], dqkv: &mut [f32], scratch: &mut Scratch) {
+    let Size { t, n_heads, d, .. } = head.size;
+    let (width, stride) = (n_heads * d, head.stride);
+    let scale = (d as f32).powf(-0.5);
+    let at = |part: usize| part * width + head_idx * d;
+    for (first, n) in tiles(t) {
+        let Scratch { p, dp } = &mut *scratch;
+        p.resize(n * t, 0.0);
+        dp.resize(n * t, 0.0);
+        head.probabilities(first, n, p);
+        let dout = View::strided(&grad[first * width + head_idx * d..], n, d, width);
+        matmul(dp, t, (dout, head.v.transposed()), 1.0, false, Parallelism::None);
+        let later = first > 0;
+        let dv = (View::new(p, n, t).transposed(), dout);
+        matmul(&mut dqkv[at(2)..], stride, dv, 1.0, later, Parallelism::None);
+        softmax_backward_rows(p, dp, t);
+        let ds = View::new(dp, n, t);
+        matmul(&mut dqkv[first * stride + at(0)..], stride, (ds, head.k), scale, false, Parallelism::None);
+        let dk = (ds.transposed(), head.queries(first, n));
+        matmul(&mut dqkv[at(1)..], stride, dk, scale, later, Parallelism::None);
+    }
+}

@@ -1,0 +1,81 @@
+//! One pass over memory each: GELU and its gradient, AdamW, the moving average.
+
+use super::simd::{CHUNK, normal, simd};
+use crate::AdamWStep;
+use rayon::prelude::*;
+
+simd! {
+    fn gelu_into(x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * normal(x).0;
+        }
+    }
+}
+
+simd! {
+    fn gelu_backward_into(x: &[f32], grad: &[f32], dx: &mut [f32]) {
+        for ((dx, &x), &grad) in dx.iter_mut().zip(x).zip(grad) {
+            let (cdf, density) = normal(x);
+            *dx = grad * (cdf + x * density);
+        }
+    }
+}
+
+/// `x·Φ(x)`
+pub(super) fn gelu(x: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gelu_into(x, y));
+    y
+}
+
+/// `dy·(Φ(x) + x·φ(x))`
+pub(super) fn gelu_backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
+    let mut dx = vec![0.0; x.len()];
+    dx.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
+        .for_each(|(dx, (x, grad))| gelu_backward_into(x, grad, dx));
+    dx
+}
+
+simd! {
+    fn adamw_chunk(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], scalars: [f32; 7]) {
+        let [keep, beta1, rest1, beta2, rest2, rate, eps_rate] = scalars;
+        for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(m.iter_mut()).zip(v.iter_mut()) {
+            *m = beta1 * *m + rest1 * g;
+            *v = beta2 * *v + rest2 * (g * g);
+            // lr·m̂ / (√v̂ + ε), with both bias corrections moved out of the loop
+            *p = keep * *p - rate * *m / (v.sqrt() + eps_rate);
+        }
+    }
+}
+
+/// The AdamW step in one pass; see [`AdamWStep`].
+pub(super) fn adamw(param: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], step: AdamWStep) {
+    let AdamWStep { lr, weight_decay, beta1, beta2, eps, t } = step;
+    let (debias1, root2) = (1.0 - beta1.powi(t as i32), (1.0 - beta2.powi(t as i32)).sqrt());
+    let scalars =
+        [1.0 - lr * weight_decay, beta1, 1.0 - beta1, beta2, 1.0 - beta2, lr / debias1 * root2, eps * root2]
+            .map(|x| x as f32);
+    param
+        .par_chunks_mut(CHUNK)
+        .zip(grad.par_chunks(CHUNK))
+        .zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)))
+        .for_each(|((p, g), (m, v))| adamw_chunk(p, g, m, v, scalars));
+}
+
+simd! {
+    fn ema_chunk(teacher: &mut [f32], student: &[f32], momentum: f32, rest: f32) {
+        for (t, &s) in teacher.iter_mut().zip(student) {
+            *t = momentum * *t + rest * s;
+        }
+    }
+}
+
+/// `momentum·teacher + (1 − momentum)·student`, in place.
+pub(super) fn ema(teacher: &mut [f32], student: &[f32], momentum: f32) {
+    let rest = 1.0 - momentum;
+    teacher
+        .par_chunks_mut(CHUNK)
+        .zip(student.par_chunks(CHUNK))
+        .for_each(|(t, s)| ema_chunk(t, s, momentum, rest));
+}

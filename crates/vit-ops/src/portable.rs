@@ -1,0 +1,167 @@
+//! Portable bodies of the trait, made of Burn's own primitives: the reference of every fused kernel.
+
+use crate::AdamWStep;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{Shape, Slice};
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+type F<B> = FloatTensor<B>;
+
+/// Folds every dimension but the last: `[…, i]` → `[n, i]`.
+fn rows<B: Backend>(x: F<B>) -> F<B> {
+    let shape = x.shape();
+    let last = shape[shape.num_dims() - 1];
+    let n = shape.num_elements() / last.max(1);
+    B::float_reshape(x, Shape::new([n, last]))
+}
+
+pub(crate) fn linear<B: Backend>(x: F<B>, weight: F<B>, bias: F<B>) -> F<B> {
+    let mut shape = x.shape();
+    let (n_dims, n_out) = (shape.num_dims(), weight.shape()[0]);
+    let y = B::float_matmul(rows::<B>(x), B::float_transpose(weight)); // [n, o]
+    let y = B::float_add(y, B::float_reshape(bias, Shape::new([1, n_out])));
+    shape[n_dims - 1] = n_out;
+    B::float_reshape(y, shape)
+}
+
+pub(crate) fn linear_backward<B: Backend>(x: F<B>, weight: F<B>, grad: F<B>) -> (F<B>, F<B>, F<B>) {
+    let shape = x.shape();
+    let n_out = weight.shape()[0];
+    let grad = rows::<B>(grad); // [n, o]
+    let dx = B::float_reshape(B::float_matmul(grad.clone(), weight), shape);
+    let dw = B::float_matmul(B::float_transpose(grad.clone()), rows::<B>(x)); // [o, i]
+    let db = B::float_reshape(B::float_sum_dim(grad, 0), Shape::new([n_out]));
+    (dx, dw, db)
+}
+
+/// `Φ(x) = ½(1 + erf(x/√2))`
+fn normal_cdf<B: Backend>(x: F<B>) -> F<B> {
+    let erf = B::float_erf(B::float_mul_scalar(x, FRAC_1_SQRT_2.into()));
+    B::float_mul_scalar(B::float_add_scalar(erf, 1.0.into()), 0.5.into())
+}
+
+pub(crate) fn gelu<B: Backend>(x: F<B>) -> F<B> {
+    B::float_mul(x.clone(), normal_cdf::<B>(x))
+}
+
+pub(crate) fn gelu_backward<B: Backend>(x: F<B>, grad: F<B>) -> F<B> {
+    let half_square = B::float_mul_scalar(B::float_mul(x.clone(), x.clone()), (-0.5).into());
+    let density = B::float_mul_scalar(B::float_exp(half_square), (1.0 / (2.0 * PI).sqrt()).into());
+    let slope = B::float_add(normal_cdf::<B>(x.clone()), B::float_mul(x, density));
+    B::float_mul(grad, slope)
+}
+
+/// The normalized rows and `1/√(var + ε)` of `[n, D]`.
+fn normalize<B: Backend>(x: F<B>, eps: f64) -> (F<B>, F<B>) {
+    let centered = B::float_sub(x.clone(), B::float_mean_dim(x, 1));
+    let var = B::float_mean_dim(B::float_mul(centered.clone(), centered.clone()), 1);
+    let rstd = B::float_recip(B::float_sqrt(B::float_add_scalar(var, eps.into())));
+    (B::float_mul(centered, rstd.clone()), rstd)
+}
+
+pub(crate) fn layer_norm<B: Backend>(x: F<B>, gamma: F<B>, beta: F<B>, eps: f64) -> F<B> {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    let (normed, _) = normalize::<B>(rows::<B>(x), eps);
+    let y = B::float_mul(normed, B::float_reshape(gamma, Shape::new([1, width])));
+    B::float_reshape(B::float_add(y, B::float_reshape(beta, Shape::new([1, width]))), shape)
+}
+
+pub(crate) fn layer_norm_backward<B: Backend>(
+    x: F<B>,
+    gamma: F<B>,
+    grad: F<B>,
+    eps: f64,
+) -> (F<B>, F<B>, F<B>) {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    let (normed, rstd) = normalize::<B>(rows::<B>(x), eps);
+    let grad = rows::<B>(grad);
+    let dbeta = B::float_reshape(B::float_sum_dim(grad.clone(), 0), Shape::new([width]));
+    let dgamma = B::float_sum_dim(B::float_mul(grad.clone(), normed.clone()), 0);
+    let scaled = B::float_mul(grad, B::float_reshape(gamma, Shape::new([1, width]))); // dy·γ
+    let mean = B::float_mean_dim(scaled.clone(), 1);
+    let along = B::float_mean_dim(B::float_mul(scaled.clone(), normed.clone()), 1);
+    let inner = B::float_sub(B::float_sub(scaled, mean), B::float_mul(normed, along));
+    let dx = B::float_reshape(B::float_mul(inner, rstd), shape);
+    (dx, B::float_reshape(dgamma, Shape::new([width])), dbeta)
+}
+
+/// Splits `[B, T, 3D]` into q, k, v of `[B, heads, T, d]`.
+fn split<B: Backend>(qkv: F<B>, n_heads: usize) -> [F<B>; 3] {
+    let [b, t, width3] = qkv.shape().dims::<3>();
+    let d = width3 / 3 / n_heads;
+    let qkv = B::float_reshape(qkv, Shape::new([b, t, 3, n_heads, d]));
+    let qkv = B::float_permute(qkv, &[2, 0, 3, 1, 4]); // [3, B, heads, T, d]
+    [0, 1, 2].map(|part: isize| {
+        let full = Slice::full();
+        let range = Slice::new(part, Some(part + 1), 1);
+        let slab = B::float_slice(qkv.clone(), &[range, full, full, full, full]);
+        B::float_reshape(slab, Shape::new([b, n_heads, t, d]))
+    })
+}
+
+/// Softmax over the last dimension.
+fn softmax<B: Backend>(scores: F<B>) -> F<B> {
+    let last = scores.shape().num_dims() - 1;
+    let exp = B::float_exp(B::float_sub(scores.clone(), B::float_max_dim(scores, last)));
+    B::float_div(exp.clone(), B::float_sum_dim(exp, last))
+}
+
+/// Attention after softmax, with q already scaled by `d^-½`.
+fn probabilities<B: Backend>(q: F<B>, k: F<B>) -> F<B> {
+    let d = q.shape()[3] as f64;
+    let scores = B::float_matmul(q, B::float_transpose(k)); // [B, heads, T, T]
+    softmax::<B>(B::float_mul_scalar(scores, d.powf(-0.5).into()))
+}
+
+/// Merges `[B, heads, T, d]` into `[B, T, D]`.
+fn merge<B: Backend>(x: F<B>) -> F<B> {
+    let [b, h, t, d] = x.shape().dims::<4>();
+    B::float_reshape(B::float_permute(x, &[0, 2, 1, 3]), Shape::new([b, t, h * d]))
+}
+
+pub(crate) fn attention<B: Backend>(qkv: F<B>, n_heads: usize) -> F<B> {
+    let [q, k, v] = split::<B>(qkv, n_heads);
+    merge::<B>(B::float_matmul(probabilities::<B>(q, k), v))
+}
+
+pub(crate) fn attention_backward<B: Backend>(qkv: F<B>, grad: F<B>, n_heads: usize) -> F<B> {
+    let [b, t, width] = grad.shape().dims::<3>();
+    let d = width / n_heads;
+    let scale = (d as f64).powf(-0.5);
+    let [q, k, v] = split::<B>(qkv, n_heads);
+    let grad = B::float_permute(B::float_reshape(grad, Shape::new([b, t, n_heads, d])), &[0, 2, 1, 3]);
+    let p = probabilities::<B>(q.clone(), k.clone()); // [B, heads, T, T]
+    let dv = B::float_matmul(B::float_transpose(p.clone()), grad.clone());
+    let dp = B::float_matmul(grad, B::float_transpose(v));
+    let row = B::float_sum_dim(B::float_mul(dp.clone(), p.clone()), 3);
+    let ds = B::float_mul_scalar(B::float_mul(p, B::float_sub(dp, row)), scale.into());
+    let dq = B::float_matmul(ds.clone(), k);
+    let dk = B::float_matmul(B::float_transpose(ds), q);
+    B::float_cat(vec![merge::<B>(dq), merge::<B>(dk), merge::<B>(dv)], 2)
+}
+
+pub(crate) fn adamw<B: Backend>(
+    param: F<B>,
+    grad: F<B>,
+    m: F<B>,
+    v: F<B>,
+    step: AdamWStep,
+) -> (F<B>, F<B>, F<B>) {
+    let AdamWStep { lr, weight_decay, beta1, beta2, eps, t } = step;
+    let scaled = |x: F<B>, by: f64| B::float_mul_scalar(x, by.into());
+    let m = B::float_add(scaled(m, beta1), scaled(grad.clone(), 1.0 - beta1));
+    let v = B::float_add(scaled(v, beta2), scaled(B::float_mul(grad.clone(), grad), 1.0 - beta2));
+    let (debias1, debias2) = (1.0 - beta1.powi(t as i32), 1.0 - beta2.powi(t as i32));
+    let root = B::float_add_scalar(B::float_sqrt(scaled(v.clone(), 1.0 / debias2)), eps.into());
+    let update = B::float_div(scaled(m.clone(), lr / debias1), root);
+    let param = B::float_sub(scaled(param, 1.0 - lr * weight_decay), update);
+    (param, m, v)
+}
+
+pub(crate) fn ema<B: Backend>(teacher: F<B>, student: F<B>, momentum: f64) -> F<B> {
+    let kept = B::float_mul_scalar(teacher, momentum.into());
+    B::float_add(kept, B::float_mul_scalar(student, (1.0 - momentum).into()))
+}

@@ -1,0 +1,177 @@
+//! Every fused kernel against its portable f64 reference, forward and backward, and the reference against finite
+//! differences. Tensors in f64 take the portable path, tensors in f32 the fused one.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use proptest::prelude::*;
+use vit_ops::{AdamWStep, adamw_step, attention, ema_step, gelu, layer_norm, linear};
+
+/// Fused f32 against portable f64: a few units in the last place of sums over at most a few hundred terms.
+const FUSED_TOLERANCE: f64 = 2e-5;
+/// Central differences with step 1e-5 in f64.
+const DIFFERENCE_TOLERANCE: f64 = 1e-6;
+
+type Op = fn(&[Tensor<2>], &[usize]) -> Tensor<2>;
+
+/// Deterministic values in about [-2, 2].
+fn wave(n: usize, phase: f64) -> Vec<f64> {
+    (0..n).map(|i| 2.0 * (phase + 0.37 * i as f64 + 0.011 * (i * i % 97) as f64).sin()).collect()
+}
+
+fn device() -> Device {
+    vit_ops::cpu_device().autodiff()
+}
+
+fn tensor(values: &[f64], shape: [usize; 2], dtype: DType) -> Tensor<2> {
+    let data = TensorData::new(values.to_vec(), shape).convert_dtype(dtype);
+    Tensor::<2>::from_data(data, (&device(), dtype)).require_grad()
+}
+
+fn values(x: Tensor<2>) -> Vec<f64> {
+    x.into_data().convert::<f64>().try_to_vec::<f64>().expect("converted to f64")
+}
+
+/// Output and every gradient of `sum(op(inputs) · cotangent)`.
+fn run(op: Op, inputs: &[(Vec<f64>, [usize; 2])], sizes: &[usize], dtype: DType) -> Vec<Vec<f64>> {
+    let inputs: Vec<Tensor<2>> = inputs.iter().map(|(v, shape)| tensor(v, *shape, dtype)).collect();
+    let y = op(&inputs, sizes);
+    let shape = y.dims();
+    let cotangent = tensor(&wave(shape[0] * shape[1], 0.9), shape, dtype).detach();
+    let grads = (y.clone() * cotangent).sum().backward();
+    let mut all = vec![values(y)];
+    all.extend(inputs.iter().map(|x| values(x.grad(&grads).expect("every input is tracked"))));
+    all
+}
+
+fn assert_near(what: &str, ours: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+    for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * scale, "{what}[{i}]: {a} against {b}");
+    }
+}
+
+fn check(op: Op, shapes: &[[usize; 2]], sizes: &[usize]) {
+    let inputs: Vec<_> =
+        shapes.iter().enumerate().map(|(i, s)| (wave(s[0] * s[1], 0.3 + i as f64), *s)).collect();
+    let reference = run(op, &inputs, sizes, DType::F64);
+    for (i, (fused, reference)) in run(op, &inputs, sizes, DType::F32).iter().zip(&reference).enumerate() {
+        assert_near(&format!("fused output or gradient {i}"), fused, reference, FUSED_TOLERANCE);
+    }
+    let objective = |inputs: &[(Vec<f64>, [usize; 2])]| -> f64 {
+        let inputs: Vec<Tensor<2>> = inputs.iter().map(|(v, s)| tensor(v, *s, DType::F64)).collect();
+        let y = op(&inputs, sizes);
+        let n = y.dims()[0] * y.dims()[1];
+        values(y).iter().zip(wave(n, 0.9)).map(|(y, c)| y * c).sum()
+    };
+    for which in 0..inputs.len() {
+        let n = inputs[which].0.len();
+        for at in [0, n / 2, n - 1] {
+            let mut moved = inputs.clone();
+            moved[which].0[at] += 1e-5;
+            let up = objective(&moved);
+            moved[which].0[at] -= 2e-5;
+            let slope = (up - objective(&moved)) / 2e-5;
+            let ours = reference[which + 1][at];
+            let near = (slope - ours).abs() <= DIFFERENCE_TOLERANCE * (1.0 + slope.abs());
+            assert!(near, "input {which}[{at}]: gradient {ours}, difference {slope}");
+        }
+    }
+}
+
+fn op_linear(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
+    linear(x[0].clone(), x[1].clone(), x[2].clone().flatten(0, 1))
+}
+
+fn op_gelu(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
+    gelu(x[0].clone())
+}
+
+fn op_layer_norm(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
+    layer_norm(x[0].clone(), x[1].clone().flatten(0, 1), x[2].clone().flatten(0, 1), 1e-6)
+}
+
+/// `sizes`: images, tokens, heads.
+fn op_attention(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
+    let width3 = x[0].dims()[1];
+    attention(x[0].clone().reshape([sizes[0], sizes[1], width3]), sizes[2]).flatten(0, 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear_agrees_with_its_reference(n in 1usize..70, i in 1usize..40, o in 1usize..40) {
+        check(op_linear, &[[n, i], [o, i], [1, o]], &[]);
+    }
+
+    #[test]
+    fn gelu_agrees_with_its_reference(n in 1usize..50, w in 1usize..70) {
+        check(op_gelu, &[[n, w]], &[]);
+    }
+
+    #[test]
+    fn layer_norm_agrees_with_its_reference(n in 1usize..150, w in 2usize..70) {
+        check(op_layer_norm, &[[n, w], [1, w], [1, w]], &[]);
+    }
+
+    #[test]
+    fn attention_agrees_with_its_reference(b in 1usize..3, t in 1usize..40, heads in 1usize..4, d in 1usize..9) {
+        check(op_attention, &[[b * t, 3 * heads * d]], &[b, t, heads]);
+    }
+}
+
+#[test]
+fn attention_over_more_queries_than_one_tile_agrees_with_its_reference() {
+    check(op_attention, &[[301, 3 * 2 * 4]], &[1, 301, 2]);
+}
+
+#[test]
+fn gelu_has_the_published_values() {
+    // x = −1, 0.5, 2: −0.1586553, 0.3457312, 1.9544997 (erf form)
+    let x = tensor(&[-1.0, 0.5, 2.0], [1, 3], DType::F32);
+    assert_near("gelu", &values(gelu(x)), &[-0.158_655_3, 0.345_731_2, 1.954_499_7], 2e-7);
+}
+
+#[test]
+fn layer_norm_uses_the_biased_variance() {
+    // T(4, .3) = sin(.3 + .37·i), eps 1e-6
+    let x: Vec<f64> = (0..4).map(|i| (0.3 + 0.37 * f64::from(i)).sin()).collect();
+    let (one, zero) = (tensor(&[1.0; 4], [1, 4], DType::F32), tensor(&[0.0; 4], [1, 4], DType::F32));
+    let y = layer_norm(tensor(&x, [1, 4], DType::F32), one.flatten(0, 1), zero.flatten(0, 1), 1e-6);
+    assert_near("layer_norm", &values(y), &[-1.501_065, -0.267_310, 0.647_843, 1.120_532], 1e-6);
+}
+
+#[test]
+fn strided_and_sliced_inputs_give_what_copies_give() {
+    let x = tensor(&wave(6 * 10, 0.1), [6, 10], DType::F32);
+    let view = x.clone().transpose().slice([1..9, 0..6]); // [8, 6], neither contiguous nor at offset 0
+    let copy = tensor(&values(view.clone()), [8, 6], DType::F32);
+    assert_eq!(values(gelu(view.clone())), values(gelu(copy.clone())));
+    let weight = tensor(&wave(18, 0.7), [3, 6], DType::F32);
+    let bias = || tensor(&wave(3, 0.2), [1, 3], DType::F32).flatten(0, 1);
+    assert_eq!(values(linear(view, weight.clone(), bias())), values(linear(copy, weight, bias())));
+}
+
+#[test]
+fn adamw_follows_the_worked_example() {
+    // p = 1, gradients .5, −.2, .1, lr .01, wd .05, betas .9/.95
+    let plain = |x: f64, dtype| Tensor::<2>::from_data(TensorData::new(vec![x], [1, 1]).convert_dtype(dtype), (&vit_ops::cpu_device(), dtype));
+    for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-6)] {
+        let (mut p, mut m, mut v) = (plain(1.0, dtype), plain(0.0, dtype), plain(0.0, dtype));
+        let expected = [0.989_500_000, 0.985_517_284, 0.981_152_404];
+        for (i, (grad, expected)) in [0.5, -0.2, 0.1].into_iter().zip(expected).enumerate() {
+            let step =
+                AdamWStep { lr: 0.01, weight_decay: 0.05, beta1: 0.9, beta2: 0.95, eps: 1e-8, t: i as u32 + 1 };
+            (p, m, v) = adamw_step(p, plain(grad, dtype), m, v, step);
+            assert_near("p", &values(p.clone()), &[expected], tolerance);
+        }
+    }
+}
+
+#[test]
+fn the_moving_average_keeps_its_share() {
+    let plain = |x: Vec<f64>| Tensor::<2>::from_data(TensorData::new(x, [1, 2]).convert_dtype(DType::F32), &vit_ops::cpu_device());
+    // .75·(4, 0) + .25·(0, 8) = (3, 2)
+    let mean = ema_step(plain(vec![4.0, 0.0]), plain(vec![0.0, 8.0]), 0.75);
+    assert_eq!(values(mean), vec![3.0, 2.0]);
+}

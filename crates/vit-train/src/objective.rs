@@ -1,0 +1,175 @@
+//! What an objective is: the seam between the loop and everything that trains a Vision Transformer.
+
+use crate::ViewConfig;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use report::{Info, Recipe};
+use vit_core::weights::{NamedParam, WeightsError};
+use vit_core::{Backbone, Stream, VitConfig};
+use vit_data::{HostBatch, Seed, ViewPlan};
+
+/// Where training is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The step, counted from 0.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub n_steps: usize,
+    /// Steps of one pass over the data.
+    pub steps_per_epoch: usize,
+}
+
+impl Progress {
+    /// The epoch, counted from 0.
+    pub fn epoch(self) -> usize {
+        self.step / self.steps_per_epoch.max(1)
+    }
+
+    /// The position in epochs, with its fraction.
+    pub fn epochs(self) -> f64 {
+        self.step as f64 / self.steps_per_epoch.max(1) as f64
+    }
+}
+
+/// A batch on the device.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// One tensor `[B, 3, H, W]` per view, normalized.
+    pub views: Vec<Tensor<4>>,
+    /// The same on the host, with boxes, labels and indices.
+    pub host: HostBatch,
+    /// The epoch the draws belong to.
+    pub epoch: u64,
+}
+
+/// What a step may draw from.
+pub struct Step {
+    /// Where training is.
+    pub progress: Progress,
+    /// The run's seed; open named streams with the epoch and the sample.
+    pub seed: Seed,
+    /// The stream of this step, for drop path.
+    pub draws: Stream,
+}
+
+/// One named part of the loss.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// Its name in the log.
+    pub name: &'static str,
+    /// Its value, `[1]`, weighted as it enters the sum.
+    pub value: Tensor<1>,
+}
+
+/// What a step gives: the terms, whose sum is the loss, and what is carried to [`Objective::after_step`].
+pub struct StepOut<C> {
+    /// The named terms.
+    pub terms: Vec<Term>,
+    /// What the update after the optimizer needs.
+    pub carry: C,
+}
+
+/// A small picture for the report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tile {
+    /// Width in pixels.
+    pub width_px: usize,
+    /// Height in pixels.
+    pub height_px: usize,
+    /// `[height, width, 3]`
+    pub rgb: Vec<u8>,
+    /// What it shows.
+    pub caption: String,
+}
+
+/// Pictures of what an objective does, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// What the figure shows.
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// What each column shows.
+    pub columns: Vec<String>,
+    /// Row by row.
+    pub tiles: Vec<Tile>,
+}
+
+/// A way to train an encoder. One file and one registry line each, in `ssl-pretrain`.
+pub trait Objective: Sized + Send {
+    /// Name, one line, source.
+    const INFO: Info;
+    /// Whether every training sample must have a class.
+    const NEEDS_LABELS: bool = false;
+    /// Its own options, the `[options]` of a recipe.
+    type Config: Recipe + Clone;
+    /// All that the optimizer sees.
+    type Student: Module;
+    /// What a step hands to the update after it.
+    type Carry;
+
+    /// The views it wants, from the recipe's view settings.
+    fn views(config: &Self::Config, views: &ViewConfig) -> ViewPlan;
+    /// A fresh start around an encoder of these sizes; `n_classes` of the data.
+    ///
+    /// # Errors
+    /// One sentence when the encoder or the data does not fit.
+    fn init(
+        config: &Self::Config,
+        encoder: &VitConfig,
+        n_classes: usize,
+        device: &Device,
+        seed: Seed,
+    ) -> Result<Self, String>;
+    /// Whether weight decay applies to a student parameter, by name and shape.
+    fn decays(name: &str, shape: &[usize]) -> bool {
+        shape.len() > 1 && !name.ends_with(".bias")
+    }
+    /// The student.
+    fn student(&self) -> &Self::Student;
+    /// The student through a function: how the optimizer changes it.
+    #[must_use]
+    fn map_student(self, change: impl FnOnce(Self::Student) -> Self::Student) -> Self;
+    /// The loss of a batch, in named terms.
+    fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<Self::Carry>;
+    /// After the optimizer: teacher, centers, queues.
+    #[must_use]
+    fn after_step(self, _carry: Self::Carry, _at: Progress) -> Self {
+        self
+    }
+    /// The encoder that is probed and saved.
+    fn export(&self) -> Backbone;
+    /// Everything that a resumed run needs beside the optimizer: the student and whatever else it keeps.
+    fn state(&self) -> Vec<NamedParam> {
+        vit_core::weights::params(self.student())
+    }
+    /// Takes back what [`Objective::state`] gave.
+    ///
+    /// # Errors
+    /// Whatever `read` returns.
+    fn with_state(
+        self,
+        read: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, WeightsError>,
+    ) -> Result<Self, WeightsError> {
+        let mut failed = None;
+        let this = self.map_student(|student| match vit_core::weights::assign(student.clone(), read) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                failed = Some(error);
+                student
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(this),
+        }
+    }
+    /// Predicted classes of a batch, where the objective learns classes.
+    fn predict(&self, _batch: &Batch) -> Option<Vec<u32>> {
+        None
+    }
+    /// Pictures of what it does on a batch, where there is something to see.
+    fn preview(&self, _config: &Self::Config, _batch: &Batch, _seed: Seed) -> Option<Preview> {
+        None
+    }
+}

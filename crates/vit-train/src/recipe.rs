@@ -1,0 +1,155 @@
+//! A pretraining recipe: the whole truth of a run.
+
+use report::{Recipe, RecipeError};
+use serde::{Deserialize, Serialize};
+use vit_data::transform::Normalize;
+
+/// How views are cut for training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ViewConfig {
+    /// Side of a view in pixels.
+    pub size_px: usize,
+    /// Least and greatest share of the area of a random crop, 0–1; MAE (0.2, 1), supervised (0.08, 1). Equal to
+    /// (1, 1): the whole image, not cropped.
+    pub scale: (f64, f64),
+    /// Least and greatest aspect ratio of a random crop; (3/4, 4/3) in the papers.
+    pub ratio: (f64, f64),
+    /// Probability of a horizontal flip, 0–1; 0.5 in the papers.
+    pub flip_prob: f64,
+    /// `imagenet`, `half`, `clip` or `none`.
+    pub normalize: String,
+}
+
+impl Default for ViewConfig {
+    fn default() -> Self {
+        Self {
+            size_px: 224,
+            scale: (0.2, 1.0),
+            ratio: (3.0 / 4.0, 4.0 / 3.0),
+            flip_prob: 0.5,
+            normalize: "imagenet".into(),
+        }
+    }
+}
+
+impl ViewConfig {
+    /// The named normalization.
+    ///
+    /// # Errors
+    /// When the name is unknown.
+    pub fn normalization(&self) -> Result<Normalize, RecipeError> {
+        Normalize::from_name(&self.normalize)
+            .map_err(|_| RecipeError::value("views.normalize", "imagenet, half, clip or none", &self.normalize))
+    }
+}
+
+/// How long, how fast, and how often saved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training data; may be a fraction.
+    pub epochs: f64,
+    /// Samples in a batch.
+    pub batch: usize,
+    /// Base learning rate at a batch of 256; the rate used is `base_lr · batch / 256`.
+    pub base_lr: f64,
+    /// The rate at the end.
+    pub min_lr: f64,
+    /// Epochs of linear warm-up from 0.
+    pub warmup_epochs: f64,
+    /// Decoupled weight decay; 0.05 in MAE, DeiT.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment; 0.95 in MAE, 0.999 in DeiT and DINO.
+    pub beta2: f64,
+    /// AdamW's ε.
+    pub eps: f64,
+    /// A line in the log every so many steps.
+    pub log_every_steps: usize,
+    /// A checkpoint every so many steps, and one at the end.
+    pub checkpoint_every_steps: usize,
+    /// Checkpoints kept.
+    pub keep_checkpoints: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 100.0,
+            batch: 256,
+            base_lr: 1.5e-4,
+            min_lr: 0.0,
+            warmup_epochs: 5.0,
+            weight_decay: 0.05,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            log_every_steps: 10,
+            checkpoint_every_steps: 500,
+            keep_checkpoints: 2,
+        }
+    }
+}
+
+/// A pretraining recipe. `options` are the objective's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainRecipe {
+    /// The objective's name.
+    pub objective: String,
+    /// The encoder, as `vit-nano/8` or spelled out.
+    pub model: String,
+    /// The data's URI.
+    pub data: String,
+    /// From which every draw of the run follows.
+    #[serde(default)]
+    pub seed: u64,
+    /// Drop path rate of the last block, 0–1.
+    #[serde(default)]
+    pub drop_path: f64,
+    /// How views are cut.
+    #[serde(default)]
+    pub views: ViewConfig,
+    /// How long and how fast.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// The objective's own options.
+    #[serde(default)]
+    pub options: toml::Table,
+}
+
+impl Recipe for PretrainRecipe {
+    fn check(&self) -> Result<(), RecipeError> {
+        let TrainConfig { epochs, batch, base_lr, beta1, beta2, log_every_steps, checkpoint_every_steps, .. } =
+            self.train;
+        let rules = [
+            ("train.epochs", epochs > 0.0 && epochs.is_finite(), "above 0", epochs),
+            ("train.batch", batch > 0, "at least 1", batch as f64),
+            ("train.base_lr", base_lr > 0.0 && base_lr.is_finite(), "above 0", base_lr),
+            ("train.min_lr", self.train.min_lr >= 0.0, "at least 0", self.train.min_lr),
+            ("train.warmup_epochs", self.train.warmup_epochs >= 0.0, "at least 0", self.train.warmup_epochs),
+            ("train.weight_decay", self.train.weight_decay >= 0.0, "at least 0", self.train.weight_decay),
+            ("train.beta1", (0.0..1.0).contains(&beta1), "0 up to 1", beta1),
+            ("train.beta2", (0.0..1.0).contains(&beta2), "0 up to 1", beta2),
+            ("train.log_every_steps", log_every_steps > 0, "at least 1", log_every_steps as f64),
+            (
+                "train.checkpoint_every_steps",
+                checkpoint_every_steps > 0,
+                "at least 1",
+                checkpoint_every_steps as f64,
+            ),
+            ("train.keep_checkpoints", self.train.keep_checkpoints > 0, "at least 1", 0.0),
+            ("drop_path", (0.0..1.0).contains(&self.drop_path), "0 up to 1", self.drop_path),
+            ("views.size_px", self.views.size_px > 0, "at least 1", self.views.size_px as f64),
+        ];
+        for (key, holds, expected, found) in rules {
+            if !holds {
+                return Err(RecipeError::value(key, expected, found.to_string()));
+            }
+        }
+        self.views.normalization()?;
+        Ok(())
+    }
+}
