@@ -4,6 +4,7 @@ use crate::ViewConfig;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use report::{Info, Recipe};
+use serde::{Deserialize, Serialize};
 use vit_core::weights::{NamedParam, WeightsError};
 use vit_core::{Backbone, Stream, VitConfig};
 use vit_data::{HostBatch, Seed, ViewPlan};
@@ -70,7 +71,7 @@ pub struct StepOut<C> {
 }
 
 /// A small picture for the report.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tile {
     /// Width in pixels.
     pub width_px: usize,
@@ -83,7 +84,7 @@ pub struct Tile {
 }
 
 /// Pictures of what an objective does, row by row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
     /// What the figure shows.
     pub title: String,

@@ -63,12 +63,12 @@ impl Backdrop {
 
     /// Covers the canvas; `drift` moves the scenery, in pixels.
     pub(super) fn paint(&self, canvas: &mut Canvas, drift: Xy) {
-        let ridges = if self.kind == 0 { self.ridges(drift) } else { Vec::new() };
+        let ridges = if self.kind == 0 { self.ridges(drift) } else { vec![[0.0; 3]; SIZE_PX] };
         for row in 0..SIZE_PX {
-            for column in 0..SIZE_PX {
+            for (column, heights) in ridges.iter().enumerate() {
                 let p = (column as f64 + 0.5 + drift.0, row as f64 + 0.5 + drift.1);
                 canvas.colors[row * SIZE_PX + column] = match self.kind {
-                    0 => self.hills(p, &ridges[column]),
+                    0 => self.hills(p, heights),
                     1 => self.slope(p),
                     2 => self.foliage(p),
                     3 => self.planks(p),

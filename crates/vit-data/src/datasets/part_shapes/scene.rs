@@ -107,7 +107,7 @@ impl Scene {
         let mut pose = || Pose {
             turn: LARGEST_TURN * draws.peaked(-1.0, 1.0),
             box_px: draws.uniform(BOX_RATIOS.0, BOX_RATIOS.1) * SIZE_PX as f64,
-            place: (draws.uniform(0.08, 0.92), draws.uniform(0.08, 0.92)),
+            place: (draws.uniform(0.0, 1.0), draws.uniform(0.0, 1.0)),
             swing: draws.uniform(-1.0, 1.0),
         };
         let poses = [pose(), pose()];

@@ -98,7 +98,7 @@ pub(super) fn flower(genes: &Genes, swing: f64) -> Model {
     let girth = (reach * 2.6 / n_petals as f64).min(0.24);
     for petal in 0..n_petals {
         let angle = (petal as f64 + turn) / n_petals as f64 * 4.0 * QUARTER;
-        let slot = if n_petals % 2 == 0 && petal % 2 == 1 { Slot::Third } else { Slot::Main };
+        let slot = if n_petals.is_multiple_of(2) && petal % 2 == 1 { Slot::Third } else { Slot::Main };
         model.part(
             Part::Petal,
             slot,

@@ -1,0 +1,105 @@
+//! The recipes that the binary carries.
+
+use crate::names::hint;
+use anyhow::{anyhow, bail};
+use std::path::Path;
+
+/// A recipe inside the binary.
+pub(crate) struct Builtin {
+    /// `pretrain`, `probe`, `analyze` or `compare`.
+    pub(crate) kind: &'static str,
+    /// How it is called on the command line.
+    pub(crate) name: &'static str,
+    /// Its text, TOML with a header comment.
+    pub(crate) text: &'static str,
+}
+
+impl Builtin {
+    /// The lines of the header comment, without `#`.
+    fn header(&self) -> impl Iterator<Item = &'static str> {
+        self.text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim)
+    }
+
+    /// The first sentence of its header.
+    pub(crate) fn line(&self) -> &'static str {
+        self.header().next().unwrap_or_default().trim_end_matches('.')
+    }
+
+    /// What its header says after `Source:`.
+    pub(crate) fn source(&self) -> &'static str {
+        self.header().find_map(|line| line.strip_prefix("Source:")).map_or("vitscope", str::trim)
+    }
+}
+
+macro_rules! builtin {
+    ($kind:literal, $name:literal) => {
+        Builtin {
+            kind: $kind,
+            name: $name,
+            text: include_str!(concat!("../../../recipes/", $kind, "/", $name, ".toml")),
+        }
+    };
+}
+
+/// Every recipe in the binary: one row each.
+pub(crate) const BUILTINS: &[Builtin] = &[
+    builtin!("pretrain", "supervised-part-shapes"),
+    builtin!("pretrain", "mae-part-shapes"),
+    builtin!("pretrain", "supervised-fashion-mnist"),
+    builtin!("pretrain", "mae-fashion-mnist"),
+    builtin!("probe", "knn"),
+    builtin!("analyze", "attention-distance"),
+    builtin!("compare", "part-shapes"),
+    builtin!("compare", "fashion-mnist"),
+    builtin!("compare", "images"),
+];
+
+/// The recipes of a verb.
+pub(crate) fn of_kind(kind: &str) -> impl Iterator<Item = &'static Builtin> {
+    BUILTINS.iter().filter(move |recipe| recipe.kind == kind)
+}
+
+/// The text of a recipe file or of a built-in recipe, and what errors call it.
+///
+/// # Errors
+/// When there is neither.
+pub(crate) fn read(kind: &str, word: &str) -> anyhow::Result<(String, String)> {
+    let built_in = of_kind(kind).find(|recipe| recipe.name == word);
+    if let Some(recipe) = built_in.filter(|_| !Path::new(word).is_file()) {
+        return Ok((recipe.text.to_owned(), word.to_owned()));
+    }
+    if Path::new(word).is_file() || word.ends_with(".toml") {
+        let text =
+            std::fs::read_to_string(word).map_err(|error| anyhow!("cannot read recipe: {error}: {word}"))?;
+        return Ok((text, word.to_owned()));
+    }
+    let names: Vec<&str> = of_kind(kind).map(|recipe| recipe.name).collect();
+    let near = hint(word, names.iter().copied());
+    bail!("recipe: expected a file or one of {}; found `{word}`{near}", names.join(", "))
+}
+
+/// The recipe of a comparison.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_compare(word: &str) -> anyhow::Result<(String, String)> {
+    read("compare", word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_says_what_it_is_and_its_command_time_result_and_source() {
+        for recipe in BUILTINS {
+            let header: Vec<&str> = recipe.header().collect();
+            assert!(!recipe.line().is_empty(), "{}", recipe.name);
+            for key in ["Command:", "Time:", "Expected:", "Source:"] {
+                assert!(header.iter().any(|line| line.starts_with(key)), "{}: {key}", recipe.name);
+            }
+            let command = format!("vitscope {} {}", recipe.kind, recipe.name);
+            assert!(header.iter().any(|line| line.contains(&command)), "{}: {command}", recipe.name);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! `vitscope compare`: train or load models, ask every layer of each the same questions, write one report.
+
+mod answers;
+mod recipe;
+mod run;
+mod story;
+
+use crate::args::Common;
+use crate::data::{Sides, Subset, passage};
+use crate::outcome::{Done, OutDir};
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::{builtin, models};
+use answers::{Answers, Role};
+use anyhow::{Context, anyhow, bail};
+use recipe::CompareRecipe;
+use report::{ImageGrid, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
+use std::path::{Path, PathBuf};
+use vit_data::{Dataset, Picture, Split};
+use vit_features::Role as Side;
+
+/// The name of the floor without a model.
+pub(crate) const RAW_PIXELS: &str = "raw-pixels";
+/// The name of the floor with random weights.
+pub(crate) const UNTRAINED: &str = "untrained";
+
+/// What `--help` shows below the options.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  vitscope compare
+      train small models on the built-in images and compare them with raw pixels and an untrained model
+  vitscope compare --data fashion-mnist:/usr/share/datasets/fashion-mnist --seeds 3 --out runs/fashion
+  vitscope compare ours=runs/pretrain-1 random=vit-ti/16 --data folder:photos
+      compare models that are there already; nothing is trained";
+
+/// The options of `compare`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Models that are there already, as NAME=MODEL; without any, the recipe's are trained
+    #[arg(value_name = "NAME=MODEL")]
+    models: Vec<String>,
+    /// The data; without it, the recipe's
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// A recipe file or the name of a built-in one; without it, the one that suits the data
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<String>,
+    /// Runs of everything, each with its own seed
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// Go on with the comparison in --out: what is finished there is not done again
+    #[arg(long)]
+    resume: bool,
+}
+
+/// Everything a run of the comparison needs.
+pub(super) struct Plan<'a> {
+    pub recipe: &'a CompareRecipe,
+    pub settings: &'a Settings,
+    pub progress: &'a Progress,
+    pub sides: Sides,
+    pub out: &'a Path,
+    pub resume: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
+    let settings = Settings::of(common)?;
+    let progress = Progress::of(common);
+    let recipe = read_recipe(args, common)?;
+    let given = given_models(args, &settings)?;
+    let out = OutDir::claim(common.out.as_deref(), "compare", common.overwrite, args.resume)?;
+    let sides = Sides {
+        train: Some(passage(&recipe.data, Split::Train, Side::Train, recipe.seed, common.limit)?),
+        test: passage(&recipe.data, Split::Test, Side::Test, recipe.seed, common.limit)?,
+    };
+    if !sides.test.data.offers().labels {
+        bail!("compare: expected data with a class for every sample; found none: {}", sides.test.data.name());
+    }
+    let resolved = toml_recipe::resolved(&recipe);
+    let recipe_file = out.path().join("recipe.toml");
+    if args.resume && recipe_file.exists() {
+        let saved =
+            std::fs::read_to_string(&recipe_file).context("cannot read the recipe of the comparison")?;
+        if saved != resolved {
+            bail!("--resume: expected the recipe saved there; found another: {}", recipe_file.display());
+        }
+    } else if common.overwrite {
+        clear(out.path(), &recipe)?;
+    }
+    write_file(&recipe_file, resolved.as_bytes())?;
+    let plan = Plan {
+        recipe: &recipe,
+        settings: &settings,
+        progress: &progress,
+        sides,
+        out: out.path(),
+        resume: args.resume,
+    };
+    let seeds: Vec<u64> = (0..recipe.n_seeds).map(|i| recipe.seed + i).collect();
+    let all = run::every_model(&plan, &given, &seeds)?;
+    let report = tell(&plan, &given, &all, &seeds)?;
+    report.write(out.path())?;
+    let page = out.path().join("report.html");
+    report.write_html(&page)?;
+    Ok(Done::of_report(&report, &page))
+}
+
+/// The recipe, with what the command line says in its place.
+fn read_recipe(args: &Args, common: &Common) -> anyhow::Result<CompareRecipe> {
+    let name = match (&args.recipe, &args.data) {
+        (Some(name), _) => name.clone(),
+        (None, Some(data)) => match data.split(':').next() {
+            Some("fashion-mnist" | "mnist") => "fashion-mnist".into(),
+            Some("part-shapes") => "part-shapes".into(),
+            _ => "images".into(),
+        },
+        (None, None) => "part-shapes".into(),
+    };
+    let (text, origin) = recipe_text(&name)?;
+    let mut table = toml_recipe::parse_table(&text, &origin)?;
+    for setting in &common.set {
+        toml_recipe::set(&mut table, setting)?;
+    }
+    let mut recipe: CompareRecipe = toml_recipe::from_table(table, &origin)?;
+    if let Some(data) = &args.data {
+        recipe.data.clone_from(data);
+    }
+    if let Some(seed) = common.seed {
+        recipe.seed = seed;
+    }
+    if let Some(n_seeds) = args.seeds {
+        recipe.n_seeds = n_seeds;
+    }
+    if let Some(size_px) = common.size {
+        recipe.size_px = size_px;
+    }
+    if let Some(normalize) = &common.normalize {
+        recipe.normalize.clone_from(normalize);
+    }
+    if let Some(batch) = common.batch {
+        recipe.batch = batch;
+    }
+    if !args.models.is_empty() {
+        recipe.train.clear();
+    }
+    let table = toml_recipe::parse_table(&toml_recipe::resolved(&recipe), &origin)?;
+    Ok(toml_recipe::from_table(table, &origin)?)
+}
+
+/// The text of a recipe file or of a built-in recipe, and what it is called in errors.
+fn recipe_text(name: &str) -> anyhow::Result<(String, String)> {
+    if let Some(built_in) = builtin::of_kind("compare").find(|recipe| recipe.name == name) {
+        return Ok((built_in.text.to_owned(), format!("built-in recipe {name}")));
+    }
+    let path = Path::new(name);
+    if !path.is_file() {
+        let known: Vec<&str> = builtin::of_kind("compare").map(|recipe| recipe.name).collect();
+        bail!("recipe: expected a file or one of {}; found none: {name}", known.join(", "));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read recipe: {name}"))?;
+    Ok((text, name.to_owned()))
+}
+
+/// The models given as `NAME=MODEL`, opened.
+fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String, models::Model)>> {
+    let mut given: Vec<(String, models::Model)> = Vec::new();
+    for word in &args.models {
+        let (name, model) =
+            word.split_once('=').ok_or_else(|| anyhow!("model: expected NAME=MODEL; found `{word}`"))?;
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !plain || name == RAW_PIXELS || name == UNTRAINED || name.starts_with('.') {
+            bail!(
+                "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
+            );
+        }
+        if given.iter().any(|(other, _)| other == name) {
+            bail!("model: expected a name for each; found `{name}` twice");
+        }
+        given.push((name.to_owned(), models::open(model, None, settings)?));
+    }
+    Ok(given)
+}
+
+/// Removes what a former comparison of these models left, and nothing else.
+fn clear(out: &Path, recipe: &CompareRecipe) -> anyhow::Result<()> {
+    let trained = recipe.train.iter().map(|model| model.name.as_str());
+    for name in trained.chain([RAW_PIXELS, UNTRAINED]) {
+        for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
+            let file_name = entry.file_name();
+            let Some(found) = file_name.to_str() else { continue };
+            let is_ours =
+                found == name || found.strip_prefix(name).is_some_and(|rest| rest.starts_with("@seed"));
+            if is_ours && entry.path().is_dir() {
+                std::fs::remove_dir_all(entry.path()).with_context(|| {
+                    format!("cannot remove the former result: {}", entry.path().display())
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a model in a run.
+pub(super) fn model_dir(plan: &Plan, name: &str, seed: u64) -> PathBuf {
+    if seed == plan.recipe.seed { plan.out.join(name) } else { plan.out.join(format!("{name}@seed{seed}")) }
+}
+
+fn tell(
+    plan: &Plan,
+    given: &[(String, models::Model)],
+    all: &[Answers],
+    seeds: &[u64],
+) -> anyhow::Result<Report> {
+    let test = &plan.sides.test;
+    let mut names = vec![(RAW_PIXELS.to_owned(), Role::RawPixels), (UNTRAINED.to_owned(), Role::Untrained)];
+    names.extend(plan.recipe.train.iter().map(|model| (model.name.clone(), Role::Trained)));
+    names.extend(given.iter().map(|(name, _)| (name.clone(), Role::Given)));
+    let shown: Vec<String> = names.iter().skip(2).map(|(name, _)| name.clone()).collect();
+    let provenance = plan.settings.provenance(None, toml_recipe::to_json(plan.recipe));
+    let title = format!("{} on {}", shown.join(", "), test.data.name());
+    let mut report =
+        Report::new("compare", Kind::Compare, title, shown.join(", "), test.data.name(), provenance);
+    for answers in all {
+        for (study, metrics) in &answers.studies {
+            for metric in metrics {
+                let mut metric = metric.clone();
+                metric.params.insert("model".into(), answers.model.clone().into());
+                metric.params.insert("study".into(), study.clone().into());
+                metric.params.insert("seed".into(), answers.seed.into());
+                report.metrics.push(metric);
+            }
+        }
+    }
+    let material = story::Material {
+        answers: all,
+        models: names,
+        samples: samples(plan)?,
+        n_classes: test.data.classes().len(),
+        seeds,
+        headline_k: headline_k(plan.recipe),
+    };
+    story::tell(&mut report, &material);
+    report.check()?;
+    Ok(report)
+}
+
+/// The `k` of the headline, as the recipe has it.
+fn headline_k(recipe: &CompareRecipe) -> usize {
+    let knn = recipe.probes.iter().find(|asked| asked.study == "knn");
+    let stated = knn.and_then(|asked| asked.options.get("headline_k")).and_then(toml::Value::as_integer);
+    stated.map_or(probes::KnnConfig::default().headline_k, |k| k as usize)
+}
+
+/// A few test samples of every class, for people to see.
+fn samples(plan: &Plan) -> anyhow::Result<Option<ImageGrid>> {
+    const COLUMNS: usize = 12;
+    const ROWS: usize = 3;
+    let data = Subset::of(plan.sides.test.clone());
+    let chosen = vit_data::spread_over_classes(data.as_ref(), COLUMNS * ROWS);
+    let mut tiles = Vec::new();
+    for index in chosen {
+        let sample = data.sample(index)?;
+        let Picture::Image(image) = sample.picture else { return Ok(None) };
+        let class = sample.truth.label.and_then(|label| data.classes().get(label as usize).cloned());
+        let image = if image.width_px.max(image.height_px) > 128 {
+            let whole = vit_data::transform::PixelRect {
+                left_px: 0,
+                top_px: 0,
+                width_px: image.width_px,
+                height_px: image.height_px,
+            };
+            vit_data::transform::resize(&image, whole, 96, 96, vit_data::transform::Filter::Bicubic)
+        } else {
+            image
+        };
+        tiles.push(Tile {
+            width_px: image.width_px,
+            height_px: image.height_px,
+            rgb: image.rgb,
+            caption: class.unwrap_or_default(),
+        });
+    }
+    let Some(side) = tiles.first().map(|tile| tile.width_px) else { return Ok(None) };
+    Ok(Some(ImageGrid {
+        columns: COLUMNS,
+        tiles,
+        scale: (80 / side.max(1)).max(1),
+        column_titles: Vec::new(),
+        row_titles: Vec::new(),
+    }))
+}

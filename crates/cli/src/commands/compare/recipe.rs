@@ -1,0 +1,122 @@
+//! The recipe of a comparison: which models are trained how, and what they are asked.
+
+use report::{Recipe, RecipeError};
+use serde::{Deserialize, Serialize};
+use vit_train::{PretrainRecipe, TrainConfig, ViewConfig};
+
+/// A model that is trained for the comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainedModel {
+    /// Its name in the report.
+    pub name: String,
+    /// The objective's name.
+    pub objective: String,
+    /// Drop path rate of the last block, 0–1.
+    #[serde(default)]
+    pub drop_path: f64,
+    /// How views are cut; `size_px` and `normalize` must be the comparison's.
+    pub views: ViewConfig,
+    /// How long and how fast.
+    pub train: TrainConfig,
+    /// The objective's own options.
+    #[serde(default)]
+    pub options: toml::Table,
+}
+
+/// What the models are asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    /// The study's name among the probes or the analyses.
+    pub study: String,
+    /// Its options.
+    #[serde(default)]
+    pub options: toml::Table,
+}
+
+/// A comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompareRecipe {
+    /// The data's URI.
+    pub data: String,
+    /// The encoder of every trained model and of the untrained one.
+    pub model: String,
+    /// The first seed; runs take the following ones.
+    #[serde(default)]
+    pub seed: u64,
+    /// Runs of everything, each with its own seed.
+    #[serde(default = "one")]
+    pub n_seeds: u64,
+    /// Side of the images in pixels.
+    pub size_px: usize,
+    /// `imagenet`, `half`, `clip` or `none`.
+    pub normalize: String,
+    /// Samples in a batch while models are asked.
+    pub batch: usize,
+    /// Held-out images in the pictures of what an objective does.
+    pub n_previews: usize,
+    /// Models trained for the comparison.
+    #[serde(default)]
+    pub train: Vec<TrainedModel>,
+    /// Probes asked of every model, of raw pixels and of the untrained model.
+    pub probes: Vec<Asked>,
+    /// Analyses of every model.
+    pub analyses: Vec<Asked>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Recipe for CompareRecipe {
+    fn check(&self) -> Result<(), RecipeError> {
+        for (key, value) in
+            [("size_px", self.size_px), ("batch", self.batch), ("n_seeds", self.n_seeds as usize)]
+        {
+            if value == 0 {
+                return Err(RecipeError::value(key, "at least 1", "0"));
+            }
+        }
+        let mut names: Vec<&str> = self.train.iter().map(|model| model.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(RecipeError::value(
+                "train.name",
+                "a name for each model",
+                format!("`{}` twice", pair[0]),
+            ));
+        }
+        for model in &self.train {
+            let reserved = [super::RAW_PIXELS, super::UNTRAINED];
+            let plain = model.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            if model.name.is_empty() || !plain || reserved.contains(&model.name.as_str()) {
+                let expected = "letters, digits, `-`, `_` and `.`, and neither raw-pixels nor untrained";
+                return Err(RecipeError::value("train.name", expected, format!("`{}`", model.name)));
+            }
+            self.pretraining(model, 0).check()?;
+        }
+        Ok(())
+    }
+}
+
+impl CompareRecipe {
+    /// The pretraining recipe of a model in the run of `seed`.
+    pub(crate) fn pretraining(&self, model: &TrainedModel, seed: u64) -> PretrainRecipe {
+        PretrainRecipe {
+            objective: model.objective.clone(),
+            model: self.model.clone(),
+            data: self.data.clone(),
+            seed,
+            drop_path: model.drop_path,
+            views: ViewConfig {
+                size_px: self.size_px,
+                normalize: self.normalize.clone(),
+                ..model.views.clone()
+            },
+            train: model.train.clone(),
+            options: model.options.clone(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Training and asking: every model in every run, what is finished kept on disk.
+
+use super::answers::{Answers, Role};
+use super::recipe::{CompareRecipe, TrainedModel};
+use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir};
+use crate::data::{Subset, View};
+use crate::models::Model;
+use crate::outcome::{Stop, command_line};
+use crate::progress::TrainWatch;
+use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies};
+use anyhow::{Context, anyhow};
+use report::{Kind, store::write_file};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use vit_core::weights::ModelConfig;
+use vit_core::{Backbone, arch};
+use vit_data::transform::Normalize;
+use vit_features::{Layers, Shapes, Source, StudyEntry};
+use vit_train::{Preview, Request, TrainError};
+
+/// What is kept of a finished model beside its reports.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    own_top1: Option<f64>,
+    preview: Option<Preview>,
+    loss: Vec<(f64, f64)>,
+}
+
+/// Every model in every run.
+pub(super) fn every_model(
+    plan: &Plan,
+    given: &[(String, Model)],
+    seeds: &[u64],
+) -> anyhow::Result<Vec<Answers>> {
+    let per_seed = 1 + plan.recipe.train.len();
+    let n_stages = 1 + given.len() + per_seed * seeds.len();
+    let mut stage = 0;
+    let mut announce = |what: &str| {
+        stage += 1;
+        plan.progress.say(&format!("[{stage}/{n_stages}] {what}"));
+    };
+    let mut all = Vec::new();
+    announce("raw pixels");
+    let first = seeds[0];
+    all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
+    for (name, model) in given {
+        announce(name);
+        all.push(ask(plan, name, Role::Given, Some(&model.backbone), first)?);
+    }
+    for &seed in seeds {
+        let run = if seeds.len() > 1 { format!(" (seed {seed})") } else { String::new() };
+        announce(&format!("untrained{run}"));
+        let config = match given.first() {
+            Some((_, model)) if plan.recipe.train.is_empty() => ModelConfig::of(&model.backbone),
+            _ => {
+                let mut config = arch(&plan.recipe.model).map_err(|problem| anyhow!(problem))?;
+                config.image_px = plan.recipe.size_px;
+                config.check().map_err(|problem| anyhow!("model `{}`: {problem}", plan.recipe.model))?;
+                ModelConfig::Vit(config)
+            }
+        };
+        let untrained = config.init(&plan.settings.device, seed);
+        all.push(ask(plan, UNTRAINED, Role::Untrained, Some(&untrained), seed)?);
+        for model in &plan.recipe.train {
+            announce(&format!("{}: training, then questions{run}", model.name));
+            let (backbone, kept) = train(plan, model, seed)?;
+            let mut answers = ask(plan, &model.name, Role::Trained, Some(&backbone), seed)?;
+            answers.own_top1 = kept.own_top1;
+            answers.preview = kept.preview;
+            answers.loss = kept.loss;
+            all.push(answers);
+        }
+    }
+    Ok(all)
+}
+
+/// Trains a model, or takes up the one that is there.
+fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbone, Kept)> {
+    let dir = model_dir(plan, &model.name, seed).join("run");
+    let kept_file = dir.join("kept.json");
+    let weights_file = dir.join(crate::models::WEIGHTS_FILE);
+    if plan.resume && kept_file.exists() && weights_file.exists() {
+        let text = std::fs::read_to_string(&kept_file)
+            .with_context(|| format!("cannot read {}", kept_file.display()))?;
+        let kept =
+            serde_json::from_str(&text).with_context(|| format!("malformed {}", kept_file.display()))?;
+        return Ok((vit_core::weights::load(&weights_file, None, &plan.settings.device)?, kept));
+    }
+    let recipe = plan.recipe.pretraining(model, seed);
+    let method = ssl_pretrain::OBJECTIVES.iter().find(|method| method.info.name == recipe.objective);
+    let method = method.ok_or_else(|| {
+        let names: Vec<&str> = ssl_pretrain::OBJECTIVES.iter().map(|method| method.info.name).collect();
+        anyhow!("objective: expected one of {}; found `{}`", names.join(", "), recipe.objective)
+    })?;
+    let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
+    let request = Request {
+        recipe: &recipe,
+        data: side.data,
+        indices: Some(side.indices),
+        held_out: Some(Subset::of(plan.sides.test.clone())),
+        n_previews: plan.recipe.n_previews,
+        device: plan.settings.device.clone(),
+        run_dir: Some(&dir),
+        resume: plan.resume,
+        n_threads: plan.settings.n_threads,
+    };
+    let mut watch = TrainWatch::new(plan.progress, &format!("train {}", model.name));
+    let outcome = match (method.run)(&request, &mut watch) {
+        Err(TrainError::Interrupted { path, .. }) => {
+            return Err(interrupted(&path, plan.out).into());
+        }
+        other => other?,
+    };
+    watch.finish();
+    let kept = Kept {
+        own_top1: outcome.held_out_top1,
+        preview: outcome.preview,
+        loss: loss(&dir.join("metrics.jsonl"))?,
+    };
+    write_file(&kept_file, serde_json::to_string(&kept)?.as_bytes())?;
+    Ok((outcome.backbone, kept))
+}
+
+/// What Ctrl-C leaves behind, and the command that goes on with it.
+fn interrupted(checkpoint: &Path, out: &Path) -> Stop {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--overwrite").collect();
+    if !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
+        words.extend(["--out".into(), out.display().to_string()]);
+    }
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".into());
+    }
+    Stop::Interrupted { saved: format!("saved: {}", checkpoint.display()), command: command_line(&words) }
+}
+
+/// Epoch and loss of a log, at most 200 points, each the mean of its stretch.
+fn loss(path: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+    const MOST: usize = 200;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut points = Vec::new();
+    for line in text.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("malformed log {}", path.display()))?;
+        points.extend(line["epoch"].as_f64().zip(line["loss"].as_f64()));
+    }
+    let stretch = points.len().div_ceil(MOST).max(1);
+    let mean = |of: &[(f64, f64)]| {
+        let n = of.len() as f64;
+        (of.iter().map(|p| p.0).sum::<f64>() / n, of.iter().map(|p| p.1).sum::<f64>() / n)
+    };
+    Ok(points.chunks(stretch).map(mean).collect())
+}
+
+/// Asks a model everything, or takes up the answers that are there.
+fn ask(
+    plan: &Plan,
+    name: &str,
+    role: Role,
+    backbone: Option<&Backbone>,
+    seed: u64,
+) -> anyhow::Result<Answers> {
+    let dir = model_dir(plan, name, seed);
+    let asked = asked(plan.recipe, role)?;
+    let mut studies = BTreeMap::new();
+    let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
+    if plan.resume && asked.iter().all(|(study, _)| is_done(study)) {
+        for (study, _) in &asked {
+            let file = dir.join(study.entry.info.name).join("report.json");
+            studies.insert(study.entry.info.name.to_owned(), report::Report::read_json(&file)?.metrics);
+        }
+        return Ok(Answers {
+            model: name.into(),
+            seed,
+            studies,
+            own_top1: None,
+            preview: None,
+            loss: Vec::new(),
+        });
+    }
+    let view =
+        View { size_px: plan.recipe.size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? };
+    let (source, shapes) = match backbone {
+        Some(model) => {
+            let patch_px = model.patch_px();
+            if !view.size_px.is_multiple_of(patch_px) {
+                return Err(anyhow!(
+                    "size: expected a multiple of the patch ({patch_px} px); found {} px: {name}",
+                    view.size_px
+                ));
+            }
+            (Source::Model(model), Shapes::of(model, name, view.size_px, &Layers::All)?)
+        }
+        None => (Source::Pixels, Shapes::of_pixels(view.size_px)),
+    };
+    let shapes = on_data(shapes, &plan.sides, seed);
+    let just_asked: Vec<Asked> = asked.iter().map(|(study, _)| study.clone()).collect();
+    let opened = open_studies(&just_asked, &shapes, &plan.sides)?;
+    let mut lab = lab(source, &view, plan.settings);
+    lab.batch = plan.recipe.batch;
+    let findings = run_studies(&lab, opened, &plan.sides, name, plan.progress)?;
+    for ((study, kind), findings) in asked.into_iter().zip(findings) {
+        let options = (study.entry.resolve)(&study.options)?;
+        let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
+        let data = plan.sides.test.data.name();
+        let provenance = plan.settings.provenance(None, recipe);
+        let report = report_of(study.entry.info, kind, name, &data, findings, provenance);
+        let folder = dir.join(study.entry.info.name);
+        report.write(&folder)?;
+        write_file(&folder.join("recipe.toml"), options.as_bytes())?;
+        studies.insert(study.entry.info.name.to_owned(), report.metrics);
+    }
+    Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
+}
+
+/// The studies of a model by its role: analyses are not for raw pixels.
+fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)>> {
+    let find = |rows: &'static [StudyEntry], name: &str| -> anyhow::Result<&'static StudyEntry> {
+        rows.iter().find(|row| row.info.name == name).ok_or_else(|| {
+            let names: Vec<&str> = rows.iter().map(|row| row.info.name).collect();
+            anyhow!("study: expected one of {}; found `{name}`", names.join(", "))
+        })
+    };
+    let mut asked = Vec::new();
+    for study in &recipe.probes {
+        let entry = find(probes::PROBES, &study.study)?;
+        asked.push((Asked { entry, options: study.options.clone() }, Kind::Probe));
+    }
+    if role != Role::RawPixels {
+        for study in &recipe.analyses {
+            let entry = find(analysis::ANALYSES, &study.study)?;
+            asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+        }
+    }
+    Ok(asked)
+}

@@ -1,0 +1,9 @@
+//! The verbs: one file each.
+
+pub(crate) mod analyze;
+pub(crate) mod compare;
+pub(crate) mod completions;
+pub(crate) mod embed;
+pub(crate) mod list;
+pub(crate) mod pretrain;
+pub(crate) mod probe;

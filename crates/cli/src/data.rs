@@ -1,0 +1,132 @@
+//! The sides of the data, and how views are cut for a model.
+
+use crate::models::Model;
+use anyhow::bail;
+use std::sync::Arc;
+use vit_data::transform::Normalize;
+use vit_data::{DataError, Dataset, Offers, Sample, Split, ViewPlan, spread_over_classes};
+use vit_features::{Passage, Role};
+
+/// What is learned from and what is asked about.
+#[derive(Clone)]
+pub(crate) struct Sides {
+    /// Samples to learn from, where a study wants them.
+    pub(crate) train: Option<Passage>,
+    /// Samples asked about.
+    pub(crate) test: Passage,
+}
+
+/// Opens one side of a data set, `limit` samples of it spread over its classes.
+///
+/// # Errors
+/// What [`vit_data::open`] refuses.
+pub(crate) fn passage(
+    uri: &str,
+    split: Split,
+    role: Role,
+    seed: u64,
+    limit: Option<usize>,
+) -> Result<Passage, DataError> {
+    let data: Arc<dyn Dataset> = Arc::from(vit_data::open(uri, split, seed)?);
+    let indices = spread_over_classes(data.as_ref(), limit.unwrap_or(usize::MAX));
+    Ok(Passage { role, data, indices: Arc::new(indices) })
+}
+
+/// How views are cut and normalized.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct View {
+    /// Side in pixels.
+    pub(crate) size_px: usize,
+    /// How bytes become numbers.
+    pub(crate) normalize: Normalize,
+}
+
+impl View {
+    /// The model's own transform, or what was asked for instead. Values that are normalized already are used as they
+    /// are, in their own size.
+    ///
+    /// # Errors
+    /// When the size cannot be cut into the model's patches, or the normalization is unknown.
+    pub(crate) fn of(
+        model: &Model,
+        data: &dyn Dataset,
+        size_px: Option<usize>,
+        normalize: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let as_they_are = data.name().starts_with("pixels:");
+        let size_px = match (size_px, data.native_size_px()) {
+            (Some(size_px), _) => size_px,
+            (None, Some(native_px)) if as_they_are => native_px,
+            (None, None) if as_they_are => {
+                bail!(
+                    "pixels: expected square samples of one size, or --size PX; found others: {}",
+                    data.name()
+                )
+            }
+            _ => model.backbone.image_px(),
+        };
+        let patch_px = model.backbone.patch_px();
+        if size_px == 0 || !size_px.is_multiple_of(patch_px) {
+            bail!(
+                "size: expected a multiple of the patch ({patch_px} px); found {size_px} px: {}",
+                model.name
+            );
+        }
+        let normalize = match normalize {
+            Some(name) => Normalize::from_name(name)?,
+            None => model.normalize,
+        };
+        Ok(Self { size_px, normalize })
+    }
+
+    /// The shorter side to the size, then the central square.
+    pub(crate) fn plan(&self) -> ViewPlan {
+        ViewPlan::center(self.size_px, self.size_px, self.normalize)
+    }
+}
+
+/// Some samples of a data set as a data set of their own.
+pub(crate) struct Subset {
+    whole: Arc<dyn Dataset>,
+    indices: Arc<Vec<usize>>,
+}
+
+impl Subset {
+    /// The samples of a side.
+    pub(crate) fn of(side: Passage) -> Arc<dyn Dataset> {
+        if side.indices.len() == side.data.len() {
+            return side.data;
+        }
+        Arc::new(Self { whole: side.data, indices: side.indices })
+    }
+}
+
+impl Dataset for Subset {
+    fn name(&self) -> String {
+        self.whole.name()
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.whole.classes()
+    }
+
+    fn offers(&self) -> Offers {
+        self.whole.offers()
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.whole.label(self.indices[index])
+    }
+
+    fn native_size_px(&self) -> Option<usize> {
+        self.whole.native_size_px()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.whole.sample(self.indices[index])
+    }
+}

@@ -1,0 +1,138 @@
+//! Names that the shell completes, and the nearest of them to a misspelled one.
+
+use crate::builtin::{self, BUILTINS};
+use crate::study_recipe::StudyKind;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
+use std::ffi::OsStr;
+use vit_core::PRESETS;
+use vit_data::DATASETS;
+
+/// Accepts any text; the names are what completions offer.
+#[derive(Clone, Copy)]
+pub(crate) struct Names(pub(crate) fn() -> Vec<String>);
+
+impl TypedValueParser for Names {
+    type Value = String;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        clap::builder::StringValueParser::new().parse_ref(cmd, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.0)().into_iter().map(PossibleValue::new)))
+    }
+}
+
+/// Every probe.
+pub(crate) fn probes() -> Vec<String> {
+    StudyKind::Probe.names()
+}
+
+/// Every analysis.
+pub(crate) fn analyses() -> Vec<String> {
+    StudyKind::Analysis.names()
+}
+
+/// Every built-in recipe for pretraining.
+pub(crate) fn pretrain_recipes() -> Vec<String> {
+    builtin::of_kind("pretrain").map(|recipe| recipe.name.to_owned()).collect()
+}
+
+/// Architectures in the patch sizes that are usual for them.
+pub(crate) fn models() -> Vec<String> {
+    PRESETS.iter().map(|preset| format!("{}/{}", preset.name, usual_patch(preset.name))).collect()
+}
+
+fn usual_patch(preset: &str) -> usize {
+    match preset {
+        "vit-nano" => 8,
+        "vit-h" => 14,
+        _ => 16,
+    }
+}
+
+/// Every data set, as far as its URI is known.
+pub(crate) fn datasets() -> Vec<String> {
+    DATASETS
+        .iter()
+        .map(|entry| {
+            if entry.usage.starts_with(&format!("{}:", entry.name)) {
+                format!("{}:", entry.name)
+            } else {
+                entry.name.to_owned()
+            }
+        })
+        .collect()
+}
+
+/// Every key of a built-in recipe, as `--set` takes it.
+pub(crate) fn keys() -> Vec<String> {
+    let mut keys = std::collections::BTreeSet::new();
+    for recipe in BUILTINS {
+        let Ok(table) = recipe.text.parse::<toml::Table>() else { continue };
+        match (recipe.kind, table.get("options")) {
+            ("pretrain", _) => collect("", &table, &mut keys),
+            (_, Some(toml::Value::Table(options))) => collect("", options, &mut keys),
+            _ => {}
+        }
+    }
+    keys.into_iter().collect()
+}
+
+fn collect(under: &str, table: &toml::Table, keys: &mut std::collections::BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if under.is_empty() { key.clone() } else { format!("{under}.{key}") };
+        match value {
+            toml::Value::Table(inner) => collect(&path, inner, keys),
+            _ => {
+                keys.insert(format!("{path}="));
+            }
+        }
+    }
+}
+
+/// `; did you mean …?` where one of the names is spelled nearly so, else nothing.
+pub(crate) fn hint<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let near = names.into_iter().map(|name| (letters_apart(word, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= name.chars().count() / 3 + 1 => {
+            format!("; did you mean `{name}`?")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Levenshtein's distance.
+pub(crate) fn letters_apart(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelled_name_finds_its_neighbor() {
+        assert_eq!(hint("knnn", ["knn", "linear"]), "; did you mean `knn`?");
+        assert_eq!(hint("zzzz", ["knn", "linear"]), "");
+    }
+
+    #[test]
+    fn recipe_keys_are_those_of_the_built_in_recipes() {
+        let keys = keys();
+        assert!(keys.contains(&"train.epochs=".to_owned()), "{keys:?}");
+        assert!(keys.contains(&"ks=".to_owned()), "{keys:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! From what was typed to what the program needs: device, threads, seed, clock.
+
+use crate::args::Common;
+use anyhow::bail;
+use burn::tensor::Device;
+use report::Provenance;
+use serde_json::Value;
+use std::time::Instant;
+
+/// Samples in a batch of a study where nobody says otherwise.
+const BATCH: usize = 64;
+
+/// What every verb that computes needs.
+pub(crate) struct Settings {
+    /// A device without autodiff.
+    pub(crate) device: Device,
+    /// Its name in reports.
+    pub(crate) device_name: String,
+    /// Threads that decode and compute.
+    pub(crate) n_threads: usize,
+    /// From which every draw follows.
+    pub(crate) seed: u64,
+    batch: Option<usize>,
+    started: Instant,
+}
+
+impl Settings {
+    /// Resolves the common options and starts the thread pool.
+    pub(crate) fn of(common: &Common) -> anyhow::Result<Self> {
+        let device = device(&common.device)?;
+        let n_threads = match common.threads {
+            Some(n_threads) => n_threads,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        // Only the first call of a process can set the number; each process has one.
+        let _ = vit_ops::set_threads(n_threads);
+        Ok(Self {
+            device,
+            device_name: common.device.clone(),
+            n_threads,
+            seed: common.seed.unwrap_or(0),
+            batch: common.batch,
+            started: Instant::now(),
+        })
+    }
+
+    /// The same with the seed of a recipe.
+    pub(crate) fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Samples in a batch of a study.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch.unwrap_or(BATCH)
+    }
+
+    /// Where the numbers come from.
+    pub(crate) fn provenance(&self, weights_sha256: Option<String>, recipe: Value) -> Provenance {
+        Provenance {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seed: self.seed,
+            weights_sha256,
+            device: self.device_name.clone(),
+            kernel_path: vit_ops::kernel_path().into(),
+            recipe,
+            elapsed_secs: self.started.elapsed().as_secs_f64(),
+            ..Provenance::default()
+        }
+    }
+}
+
+/// The device of a name.
+fn device(name: &str) -> anyhow::Result<Device> {
+    let kind = name.split_once(':').map_or(name, |(kind, _)| kind);
+    match (name, kind) {
+        ("cpu", _) => Ok(vit_ops::cpu_device()),
+        ("ndarray" | "wgpu", _) | (_, "cuda") => bail!(
+            "device `{name}`: expected one that is compiled in (cpu); found none: build with \
+             `cargo build --release --features {kind}`"
+        ),
+        _ => bail!("device: expected cpu, ndarray, wgpu or cuda[:N]; found `{name}`"),
+    }
+}

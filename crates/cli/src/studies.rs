@@ -1,0 +1,318 @@
+//! Studies on models and data: opened, checked against the data, run in one pass, turned into reports.
+
+use crate::data::{self, Sides, View};
+use crate::models::{self, Model};
+use crate::outcome::Stop;
+use crate::progress::{self, Progress};
+use crate::settings::Settings;
+use crate::study_recipe::StudyRecipe;
+use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
+use vit_data::Split;
+use vit_features::{Findings, Lab, Opened, Passage, Role, Shapes, Source, StudyEntry, StudyError, observe};
+
+/// A study that is asked for, with its options.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    /// Its registry row.
+    pub(crate) entry: &'static StudyEntry,
+    /// Its options; what is not there has its default.
+    pub(crate) options: toml::Table,
+}
+
+impl Asked {
+    /// A study with its default options.
+    #[allow(dead_code, reason = "for compare, which asks for studies by name")]
+    pub(crate) fn by_default(entry: &'static StudyEntry) -> Self {
+        Self { entry, options: toml::Table::new() }
+    }
+}
+
+/// How views are fed to what is studied.
+pub(crate) fn lab<'a>(source: Source<'a>, view: &View, settings: &Settings) -> Lab<'a> {
+    Lab {
+        source,
+        plan: view.plan(),
+        batch: settings.batch(),
+        n_threads: settings.n_threads,
+        device: settings.device.clone(),
+    }
+}
+
+/// Whether any of the studies needs samples to learn from.
+pub(crate) fn need_train(asked: &[Asked], shapes: &Shapes) -> Result<bool, StudyError> {
+    for study in asked {
+        if (study.entry.open)(&study.options, shapes)?.needs().train {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The shapes with the classes and sizes of the data that is used, and the seed.
+pub(crate) fn on_data(shapes: Shapes, sides: &Sides, seed: u64) -> Shapes {
+    let train = sides.train.as_ref();
+    let on = shapes.on(train.map(|side| side.data.as_ref()), sides.test.data.as_ref());
+    Shapes {
+        n_train: train.map_or(0, |side| side.indices.len()),
+        n_test: sides.test.indices.len(),
+        seed,
+        ..on
+    }
+}
+
+/// Opens studies for shapes that were completed by [`on_data`], and checks that the data offers what they need.
+pub(crate) fn open_studies(
+    asked: &[Asked],
+    shapes: &Shapes,
+    sides: &Sides,
+) -> Result<Vec<Box<dyn Opened>>, StudyError> {
+    let mut opened = Vec::with_capacity(asked.len());
+    for study in asked {
+        let open = (study.entry.open)(&study.options, shapes)?;
+        let refuse = |needs: &str, side: &Passage| {
+            let (study, data) = (open.info().name.to_owned(), side.data.name());
+            Err(StudyError::Offers { study, needs: needs.into(), data })
+        };
+        if open.needs().train && sides.train.is_none() {
+            return refuse("samples to learn from", &sides.test);
+        }
+        if open.needs().labels {
+            for side in sides.train.iter().chain([&sides.test]) {
+                if !side.data.offers().labels {
+                    return refuse("a class for every sample", side);
+                }
+            }
+        }
+        opened.push(open);
+    }
+    Ok(opened)
+}
+
+/// Runs studies in one pass over each side of the data; `label` says in the progress what is looked at.
+///
+/// # Errors
+/// What [`observe`] refuses; [`Stop::Interrupted`] after Ctrl-C.
+pub(crate) fn run_studies(
+    lab: &Lab,
+    mut studies: Vec<Box<dyn Opened>>,
+    sides: &Sides,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
+    let train = sides.train.iter().filter(|_| studies.iter().any(|study| study.needs().train));
+    for (side, what) in train.map(|side| (side, "training side")).chain([(&sides.test, "test side")]) {
+        let mut task = progress.task(&format!("{label}, {what}"), side.indices.len(), "images");
+        let observed = observe(lab, side, &mut studies, &mut |n| {
+            task.advance(n);
+            if progress::interrupted() { Err(interruption()) } else { Ok(()) }
+        });
+        if progress::interrupted() {
+            return Err(Stop::again("nothing was written").into());
+        }
+        observed?;
+        task.finish();
+    }
+    let mut findings = Vec::with_capacity(studies.len());
+    for study in studies {
+        progress.detail(&format!("{label}: {} finishes", study.info().name));
+        findings.push(study.finish()?);
+        if progress::interrupted() {
+            return Err(Stop::again("nothing was written").into());
+        }
+    }
+    Ok(findings)
+}
+
+/// Everything a study of one model needs, opened and checked.
+pub(crate) struct Stage {
+    /// The model.
+    pub(crate) model: Model,
+    /// How views are cut for it.
+    pub(crate) view: View,
+    /// The data; the training side only where a study wants it.
+    pub(crate) sides: Sides,
+    /// The model's and the data's sizes.
+    pub(crate) shapes: Shapes,
+}
+
+/// Opens a model of a recipe and the data that the studies want.
+pub(crate) fn stage(
+    recipe: &StudyRecipe,
+    weights: &str,
+    arch_words: Option<&str>,
+    asked: &[Asked],
+    settings: &Settings,
+) -> anyhow::Result<Stage> {
+    let model = models::open(weights, arch_words, settings)?;
+    let (uri, seed, limit) = (&recipe.data, settings.seed, recipe.limit);
+    let test = data::passage(uri, recipe.chosen_split()?, Role::Test, seed, limit)?;
+    let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;
+    let shapes = Shapes::of(&model.backbone, &model.name, view.size_px, &recipe.chosen_layers()?)?;
+    let train = match need_train(asked, &shapes)? {
+        true => Some(data::passage(uri, Split::Train, Role::Train, seed, limit)?),
+        false => None,
+    };
+    let sides = Sides { train, test };
+    let shapes = on_data(shapes, &sides, seed);
+    Ok(Stage { model, view, sides, shapes })
+}
+
+impl Stage {
+    /// Says what was opened, for `-v`.
+    pub(crate) fn tell(&self, progress: &Progress) {
+        let Self { model, view, sides, shapes } = self;
+        let weights = if model.is_untrained { "random weights" } else { "weights" };
+        progress.detail(&format!(
+            "{}: {weights} {}, {} blocks of width {}, patches of {} px",
+            model.name, model.sha256, shapes.depth, shapes.width, shapes.patch_px
+        ));
+        let normalize = view.normalize.name().unwrap_or("numbers of its own");
+        progress.detail(&format!("views: {} px, normalization {normalize}", view.size_px));
+        for side in sides.train.iter().chain([&sides.test]) {
+            progress.detail(&format!(
+                "{}: {} of {} samples",
+                side.data.name(),
+                side.indices.len(),
+                side.data.len()
+            ));
+        }
+    }
+
+    /// Runs the studies on the model.
+    pub(crate) fn run(
+        &self,
+        asked: &[Asked],
+        settings: &Settings,
+        progress: &Progress,
+    ) -> anyhow::Result<Vec<Findings>> {
+        self.run_on(&self.model, asked, settings, progress)
+    }
+
+    /// Runs the studies on the same architecture with random weights.
+    pub(crate) fn run_untrained(
+        &self,
+        asked: &[Asked],
+        settings: &Settings,
+        progress: &Progress,
+    ) -> anyhow::Result<Vec<Findings>> {
+        self.run_on(&self.model.untrained(settings), asked, settings, progress)
+    }
+
+    fn run_on(
+        &self,
+        model: &Model,
+        asked: &[Asked],
+        settings: &Settings,
+        progress: &Progress,
+    ) -> anyhow::Result<Vec<Findings>> {
+        let shapes = Shapes { model: model.name.clone(), ..self.shapes.clone() };
+        let studies = open_studies(asked, &shapes, &self.sides)?;
+        let lab = lab(Source::Model(&model.backbone), &self.view, settings);
+        run_studies(&lab, studies, &self.sides, &model.name, progress)
+    }
+
+    /// Runs the studies on the pixels themselves; nothing for those that need more than pixels.
+    pub(crate) fn run_on_pixels(
+        &self,
+        asked: &[Asked],
+        settings: &Settings,
+        progress: &Progress,
+    ) -> anyhow::Result<Vec<Option<Findings>>> {
+        let shapes = on_data(Shapes::of_pixels(self.view.size_px), &self.sides, settings.seed);
+        let (mut studies, mut can) = (Vec::new(), Vec::new());
+        for study in asked {
+            match open_studies(std::slice::from_ref(study), &shapes, &self.sides) {
+                Ok(opened) => {
+                    studies.extend(opened);
+                    can.push(true);
+                }
+                Err(StudyError::Model { .. }) => can.push(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let lab = lab(Source::Pixels, &self.view, settings);
+        let mut found = run_studies(&lab, studies, &self.sides, &shapes.model, progress)?.into_iter();
+        Ok(can.into_iter().map(|can| if can { found.next() } else { None }).collect())
+    }
+}
+
+/// The numbers below which nothing was learned: chance, raw pixels, the untrained model.
+pub(crate) struct Floors {
+    /// What raw pixels give.
+    pub(crate) raw_pixels: Option<Metric>,
+    /// What the same architecture gives with random weights.
+    pub(crate) untrained: Option<Metric>,
+}
+
+/// Adds the floors to what a probe found: a metric each, and a table of all side by side.
+pub(crate) fn add_floors(findings: &mut Findings, floors: &Floors) {
+    let Some(own) = headline(findings).cloned() else { return };
+    let chance = findings.metrics.iter().find(|metric| metric.name == "chance").cloned();
+    let title = "Beside what needs no learning";
+    let mut table = Table::new("floors", title, ["features", own.name.as_str(), "layer", "select"]);
+    let rows = [
+        ("chance", chance.as_ref()),
+        ("raw pixels", floors.raw_pixels.as_ref()),
+        ("untrained model", floors.untrained.as_ref()),
+        ("this model", Some(&own)),
+    ];
+    for (features, metric) in rows {
+        let Some(metric) = metric else { continue };
+        table.push([
+            Cell::from(features),
+            Cell::from(metric.value),
+            Cell::from(metric.layer),
+            Cell::from(metric.select.clone()),
+        ]);
+    }
+    findings.tables.push(table.note(
+        "Chance, the pixels themselves and the same architecture with random weights, asked in the same way; only \
+         what a model has beyond them was learned.",
+    ));
+    for (name, metric) in [("raw_pixels", &floors.raw_pixels), ("untrained", &floors.untrained)] {
+        if let Some(metric) = metric {
+            findings.metrics.push(Metric { name: name.into(), ..metric.clone() });
+        }
+    }
+    if !findings.story.is_empty() {
+        findings.story.insert(0, Block::Table("floors".into()));
+    }
+}
+
+/// What ends a pass over the data after Ctrl-C.
+pub(crate) fn interruption() -> StudyError {
+    StudyError::Value { study: "run".into(), expected: "the end".into(), found: "Ctrl-C".into() }
+}
+
+/// The number that a study is known by: `best.top1`, else its first `best.…`, else none.
+pub(crate) fn headline(findings: &Findings) -> Option<&Metric> {
+    let named = |name: &str| findings.metrics.iter().find(|metric| metric.name == name);
+    named("best.top1").or_else(|| findings.metrics.iter().find(|metric| metric.name.starts_with("best.")))
+}
+
+/// What a study answers with, and where it came from.
+pub(crate) fn report_of(
+    info: Info,
+    kind: Kind,
+    model: &str,
+    data: &str,
+    findings: Findings,
+    provenance: Provenance,
+) -> Report {
+    let title = format!("{}: {model}", info.name);
+    let mut report = Report::new(info.name, kind, title, model, data, provenance);
+    report.metrics = findings.metrics;
+    report.tables = findings.tables;
+    report.figures = findings.figures;
+    report.arrays = findings.arrays;
+    if !findings.story.is_empty() {
+        report.story.push(Block::Text(format!("{}. Source: {}.", sentence(info.line), info.source)));
+        report.story.extend(findings.story);
+    }
+    report
+}
+
+fn sentence(line: &str) -> String {
+    let mut letters = line.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

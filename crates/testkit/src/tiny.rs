@@ -1,0 +1,231 @@
+//! Tiny models and data sets: small enough for a test, large enough to learn from.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vit_core::{Backbone, ConvConfig, VitConfig, stream};
+use vit_data::transform::Normalize;
+use vit_data::{
+    DataError, Dataset, Image, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth, ViewPlan, epoch_order,
+};
+use vit_train::{Batch, PretrainRecipe, TrainConfig, ViewConfig};
+
+/// Side in pixels of the images that tiny models are made for.
+pub const IMAGE_PX: usize = 16;
+
+/// A tiny Vision Transformer: 16 px, 4×4 patches, 24 wide, 3 blocks.
+pub fn vit_config() -> VitConfig {
+    VitConfig { image_px: IMAGE_PX, patch_px: 4, width: 24, depth: 3, n_heads: 3, ..VitConfig::default() }
+}
+
+/// How a recipe spells [`vit_config`].
+pub const VIT: &str = "vit:dim=24,depth=3,heads=3,patch=4,image=16";
+
+/// A tiny Vision Transformer with weights large enough that its blocks do something, on a plain device.
+pub fn vit(config: &VitConfig, seed: u64) -> Backbone {
+    let vit = config.init(&vit_ops::cpu_device(), &mut stream(seed));
+    // timm's 0.02 leaves a random model close to its patch projection: spread the weights of the blocks.
+    let spread = |name: &str, values: Vec<f32>, _: &[usize]| {
+        let factor = if name.ends_with(".weight") && name.contains("blocks") && !name.contains("norm") { 6.0 } else { 1.0 };
+        values.into_iter().map(|x| factor * x).collect()
+    };
+    Backbone::Vit(vit_core::weights::map_params(vit, spread))
+}
+
+/// A tiny convolutional encoder, which has no attention, on a plain device.
+pub fn conv(seed: u64) -> Backbone {
+    let config = ConvConfig { image_px: IMAGE_PX, patch_px: 4, width: 12, depth: 2 };
+    Backbone::Conv(config.init(&vit_ops::cpu_device(), &mut stream(seed)))
+}
+
+/// A tensor of values that repeat nothing: `sin(s + 0.37·i)`, as the numeric anchors use.
+pub fn sines<const D: usize>(shape: [usize; D], start: f64, device: &Device) -> Tensor<D> {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| (start + 0.37 * i as f64).sin() as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A few small images in memory.
+#[derive(Debug)]
+pub struct TinyData {
+    name: String,
+    classes: Vec<String>,
+    images: Vec<Image>,
+    labels: Vec<Option<u32>>,
+    n_reads: AtomicUsize,
+}
+
+impl TinyData {
+    /// `n` images of `n_classes` kinds that are easy to tell apart: a color of the class, stripes in its direction, and
+    /// noise. Class `i % n_classes` at index `i`; every image differs from the others, and from those of another seed.
+    pub fn stripes(n: usize, n_classes: usize, seed: u64) -> Self {
+        let side = IMAGE_PX;
+        let image = |index: usize| {
+            let class = index % n_classes;
+            let turn = std::f64::consts::TAU * class as f64 / n_classes as f64;
+            let shift = unit(seed, index, 0);
+            let mut rgb = Vec::with_capacity(side * side * 3);
+            for y in 0..side {
+                for x in 0..side {
+                    let along = (x as f64 * (turn / 2.0).cos() + y as f64 * (turn / 2.0).sin()) / 5.0;
+                    let stripe = (std::f64::consts::TAU * (along + shift)).sin();
+                    for channel in 0..3 {
+                        let color = (turn + std::f64::consts::TAU * channel as f64 / 3.0).cos();
+                        let noise = unit(seed, index, 1 + (y * side + x) * 3 + channel) - 0.5;
+                        rgb.push((128.0 + 60.0 * color + 30.0 * stripe + 50.0 * noise).clamp(0.0, 255.0) as u8);
+                    }
+                }
+            }
+            Image { width_px: side, height_px: side, rgb }
+        };
+        Self {
+            name: format!("stripes:{seed}"),
+            classes: (0..n_classes).map(|class| format!("class-{class}")).collect(),
+            images: (0..n).map(image).collect(),
+            labels: (0..n).map(|index| Some((index % n_classes) as u32)).collect(),
+            n_reads: AtomicUsize::new(0),
+        }
+    }
+
+    /// The first `n_per_class` samples of some classes of a data set, numbered anew from 0.
+    ///
+    /// # Panics
+    /// When it has fewer, or a sample cannot be read.
+    pub fn some_classes(data: &dyn Dataset, classes: &[u32], n_per_class: usize) -> Self {
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let mut n_of_class = vec![0; classes.len()];
+        for index in 0..data.len() {
+            let label = data.label(index);
+            let Some(class) = classes.iter().position(|&class| label == Some(class)) else { continue };
+            if n_of_class[class] == n_per_class {
+                continue;
+            }
+            let sample = data.sample(index).unwrap_or_else(|error| panic!("{error}"));
+            let Picture::Image(image) = sample.picture else { panic!("{}: expected images", data.name()) };
+            n_of_class[class] += 1;
+            images.push(image);
+            labels.push(Some(class as u32));
+            if n_of_class.iter().all(|&n| n == n_per_class) {
+                break;
+            }
+        }
+        assert_eq!(images.len(), classes.len() * n_per_class, "{}: too few samples", data.name());
+        let names = classes.iter().map(|&class| data.classes()[class as usize].clone()).collect();
+        Self { name: data.name(), classes: names, images, labels, n_reads: AtomicUsize::new(0) }
+    }
+
+    /// The same images with labels that say nothing: dealt out anew.
+    #[must_use]
+    pub fn with_shuffled_labels(self, seed: u64) -> Self {
+        let order = epoch_order(0..self.labels.len(), Seed(seed), 0);
+        let labels = order.into_iter().map(|from| self.labels[from]).collect();
+        Self { labels, ..self }
+    }
+
+    /// The same images without labels.
+    #[must_use]
+    pub fn without_labels(self) -> Self {
+        Self { labels: vec![None; self.labels.len()], classes: Vec::new(), ..self }
+    }
+
+    /// How many samples were read.
+    pub fn n_reads(&self) -> usize {
+        self.n_reads.load(Ordering::SeqCst)
+    }
+}
+
+/// A number in 0–1 that looks random.
+fn unit(seed: u64, index: usize, counter: usize) -> f64 {
+    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((index as u64) << 24) ^ counter as u64;
+    for _ in 0..2 {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+    }
+    (z >> 11) as f64 / (1u64 << 53) as f64
+}
+
+impl Dataset for TinyData {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn offers(&self) -> Offers {
+        Offers { labels: !self.classes.is_empty(), ..Offers::default() }
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.labels[index]
+    }
+
+    fn native_size_px(&self) -> Option<usize> {
+        self.images.first().map(|image| image.width_px)
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.n_reads.fetch_add(1, Ordering::SeqCst);
+        Ok(Sample {
+            picture: Picture::Image(self.images[index].clone()),
+            truth: Truth { label: self.labels[index], ..Truth::default() },
+            id: format!("{}/{index}", self.name),
+        })
+    }
+}
+
+/// The whole image at [`IMAGE_PX`], as studies see it.
+pub fn plan() -> ViewPlan {
+    ViewPlan::whole(IMAGE_PX, Normalize::HALF)
+}
+
+/// Views of [`IMAGE_PX`] for training, cut a little.
+pub fn views() -> ViewConfig {
+    ViewConfig { size_px: IMAGE_PX, scale: (0.5, 1.0), normalize: "half".into(), ..ViewConfig::default() }
+}
+
+/// A recipe for a short run of a tiny model: 8 samples a batch, every step logged, a checkpoint every third step.
+///
+/// # Panics
+/// When the options are not TOML.
+pub fn recipe(objective: &str, options: &str, epochs: f64) -> PretrainRecipe {
+    PretrainRecipe {
+        objective: objective.into(),
+        model: VIT.into(),
+        data: "stripes".into(),
+        seed: 3,
+        drop_path: 0.0,
+        views: views(),
+        train: TrainConfig {
+            epochs,
+            batch: 8,
+            base_lr: 0.03,
+            warmup_epochs: 1.0,
+            log_every_steps: 1,
+            checkpoint_every_steps: 3,
+            ..TrainConfig::default()
+        },
+        options: options.parse().expect("options are TOML"),
+    }
+}
+
+/// The first `n` samples as one batch on the device.
+///
+/// # Panics
+/// When there are fewer, or one cannot be read.
+pub fn batch(data: &Arc<dyn Dataset>, plan: ViewPlan, n: usize, seed: Seed, device: &Device) -> Batch {
+    let options = LoaderOptions { batch: n, seed, ..LoaderOptions::default() };
+    let host = Loader::new(Arc::clone(data), Order::Sequential, plan, options).next().expect("one batch");
+    let host = host.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(host.indices.len(), n, "samples of one batch");
+    let tensor = |view: &vit_data::HostView| {
+        Tensor::from_data(TensorData::new(view.pixels.clone(), view.shape), device)
+    };
+    Batch { views: host.views.iter().map(tensor).collect(), host, epoch: 0 }
+}

@@ -1,0 +1,176 @@
+//! Every row of every registry keeps its contract: one loop per registry.
+
+use analysis::ANALYSES;
+use probes::PROBES;
+use report::Info;
+use ssl_pretrain::{Mae, OBJECTIVES, Supervised};
+use std::sync::Arc;
+use testkit::conformance::{
+    StudyTrial, objective_keeps_its_contract, options_are_strict, rows_are_sayable, study_keeps_its_contract,
+};
+use testkit::tiny::{self, TinyData};
+use toml::Table;
+use vit_features::StudyEntry;
+use vit_train::{PretrainRecipe, Request, StepReport, Watch};
+
+/// The contract of each objective, with options that make it small. An objective without a line here fails
+/// [`every_registered_objective_has_its_contract_checked`].
+const CONTRACTS: &[(&str, fn())] = &[
+    ("supervised", || objective_keeps_its_contract::<Supervised>("")),
+    ("mae", || objective_keeps_its_contract::<Mae>(SMALL_DECODER)),
+];
+
+/// Options that make an objective small enough for a test.
+fn small_options(objective: &str) -> &'static str {
+    if objective == "mae" { SMALL_DECODER } else { "" }
+}
+
+const SMALL_DECODER: &str = "decoder_width = 16\ndecoder_depth = 1\ndecoder_heads = 2";
+
+fn contract(objective: &str) -> fn() {
+    let found = CONTRACTS.iter().find(|(name, _)| *name == objective);
+    found.unwrap_or_else(|| panic!("objective `{objective}` has no line in CONTRACTS")).1
+}
+
+#[test]
+fn names_are_kebab_case_and_unique_and_every_row_says_what_it_is() {
+    let infos = |rows: &[StudyEntry]| -> Vec<Info> { rows.iter().map(|row| row.info).collect() };
+    rows_are_sayable(&OBJECTIVES.iter().map(|row| row.info).collect::<Vec<_>>());
+    rows_are_sayable(&infos(PROBES));
+    rows_are_sayable(&infos(ANALYSES));
+}
+
+#[test]
+fn options_refuse_unknown_keys_and_resolve_to_what_parses_back() {
+    for row in PROBES.iter().chain(ANALYSES) {
+        options_are_strict(row.info.name, &row.resolve);
+    }
+    for row in OBJECTIVES {
+        options_are_strict(row.info.name, &|options: &Table| {
+            let recipe = PretrainRecipe { options: options.clone(), ..tiny::recipe(row.info.name, "", 1.0) };
+            Ok(report::recipe::resolved(&(row.resolve)(&recipe)?))
+                .map(|text| text.parse::<Table>().unwrap()["options"].to_string())
+                .map(|options| options.parse::<toml::Value>().unwrap())
+                .map(|options| toml::to_string_pretty(&options).unwrap())
+        });
+    }
+}
+
+#[test]
+fn every_registered_objective_has_its_contract_checked() {
+    for row in OBJECTIVES {
+        contract(row.info.name);
+    }
+    assert_eq!(CONTRACTS.len(), OBJECTIVES.len(), "a contract without a row");
+}
+
+#[test]
+fn supervised_training_keeps_the_contract_of_objectives() {
+    contract("supervised")();
+}
+
+#[test]
+fn supervised_training_on_the_mean_of_patches_keeps_the_contract_too() {
+    objective_keeps_its_contract::<Supervised>("pool = \"mean\"");
+}
+
+#[test]
+fn masked_autoencoding_keeps_the_contract_of_objectives() {
+    contract("mae")();
+}
+
+#[test]
+fn masked_autoencoding_of_raw_pixels_keeps_the_contract_too() {
+    objective_keeps_its_contract::<Mae>(&format!("{SMALL_DECODER}\nnorm_pix = false\nmask_ratio = 0.5"));
+}
+
+/// Remembers every loss.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Watch for Losses {
+    fn step(&mut self, report: &StepReport) -> vit_train::Flow {
+        self.0.push(report.loss);
+        vit_train::Flow::Continue
+    }
+}
+
+#[test]
+fn a_row_trains_the_same_encoder_from_the_same_recipe_with_any_number_of_threads() {
+    for row in OBJECTIVES {
+        let name = row.info.name;
+        let train = |n_threads: usize| {
+            let recipe = tiny::recipe(name, small_options(name), 2.0);
+            let request = Request {
+                recipe: &recipe,
+                data: Arc::new(TinyData::stripes(24, 3, 0)),
+                indices: None,
+                held_out: Some(Arc::new(TinyData::stripes(9, 3, 1))),
+                n_previews: 2,
+                device: vit_ops::cpu_device(),
+                run_dir: None,
+                resume: false,
+                n_threads,
+            };
+            let mut losses = Losses::default();
+            let outcome = (row.run)(&request, &mut losses).unwrap_or_else(|error| panic!("`{name}`: {error}"));
+            let tokens = outcome.backbone.infer(tiny::sines([2, 3, 16, 16], 0.3, &vit_ops::cpu_device()));
+            (losses.0, testkit::HostTensor::of(tokens.all), outcome.held_out_top1, outcome.preview)
+        };
+        let (alone, threaded) = (train(0), train(2));
+        assert_eq!(alone.0.len(), 6, "`{name}`: two epochs of three steps");
+        assert!(alone == threaded, "`{name}`: two runs of one recipe differ");
+    }
+}
+
+/// Options that suit 96 samples to learn from.
+fn study_options(name: &str) -> Table {
+    let text = if name == "knn" { "ks = [1, 5, 20]\nheadline_k = 5\nn_held_out = 40" } else { "" };
+    text.parse().unwrap()
+}
+
+#[test]
+fn every_probe_and_analysis_keeps_the_contract_of_studies() {
+    let trial = StudyTrial::new();
+    for row in PROBES.iter().chain(ANALYSES) {
+        study_keeps_its_contract(&trial, row, &study_options(row.info.name));
+    }
+}
+
+#[test]
+fn every_probe_and_analysis_studies_a_model_without_class_token_and_one_with_registers() {
+    let without = vit_core::VitConfig { class_token: false, pool: vit_core::Pool::Mean, ..tiny::vit_config() };
+    let registers = vit_core::VitConfig { n_registers: 2, position_of_class: false, ..tiny::vit_config() };
+    for config in [without, registers] {
+        let trial = StudyTrial { model: tiny::vit(&config, 6), ..StudyTrial::new() };
+        for row in PROBES.iter().chain(ANALYSES) {
+            let found = trial.findings(row, &study_options(row.info.name), 16, 0);
+            assert!(found.metrics.iter().all(|metric| metric.value.is_finite()), "`{}`", row.info.name);
+        }
+    }
+}
+
+/// The accuracies that the kNN probe finds in one number of neighbors.
+fn knn_top1(trial: &StudyTrial) -> Vec<f64> {
+    let knn = PROBES.iter().find(|row| row.info.name == "knn").expect("the kNN row");
+    let findings = trial.findings(knn, &study_options("knn"), 16, 0);
+    let of_k = |metric: &&report::Metric| metric.name == "top1" && metric.params["k"] == 5;
+    findings.metrics.iter().filter(of_k).map(|metric| metric.value).collect()
+}
+
+#[test]
+fn shuffled_labels_leave_the_knn_probe_at_chance() {
+    let stripes = |n: usize, seed: u64| TinyData::stripes(n, 4, seed);
+    let clean = StudyTrial { train: Arc::new(stripes(240, 0)), test: Arc::new(stripes(240, 1)), ..StudyTrial::new() };
+    let shuffled = StudyTrial {
+        train: Arc::new(stripes(240, 0).with_shuffled_labels(7)),
+        test: Arc::new(stripes(240, 1).with_shuffled_labels(8)),
+        ..StudyTrial::new()
+    };
+    // Four classes, 240 questions: chance is 0.25 with a standard deviation of 0.028; four of them are allowed.
+    for top1 in knn_top1(&shuffled) {
+        assert!((top1 - 0.25).abs() < 0.112, "{top1} with labels that say nothing");
+    }
+    let best = knn_top1(&clean).into_iter().fold(0.0, f64::max);
+    assert!(best > 0.9, "the images are easy to tell apart, but the best layer has {best}");
+}

@@ -1,0 +1,123 @@
+//! Laws of the encoder: what masking, looking, batching and resampling may not change.
+
+use burn::tensor::Tensor;
+use proptest::prelude::*;
+use testkit::{HostTensor, Recorder, Tolerance, assert_near, tiny};
+use vit_core::weights::{map_params, params};
+use vit_core::{Backbone, Grid, Keep, NoLook, Pass, Resample, Site, Vit, VitConfig, resample_table};
+
+/// The same sums in another order.
+const NEAR: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
+
+fn vit(config: &VitConfig, seed: u64) -> Vit {
+    match tiny::vit(config, seed) {
+        Backbone::Vit(vit) => vit,
+        Backbone::Conv(_) => unreachable!("a Vision Transformer was asked for"),
+    }
+}
+
+fn encode(vit: &Vit, pixels: Tensor<4>, keep: &Keep) -> HostTensor {
+    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None }).all)
+}
+
+#[test]
+fn rows_of_attention_sum_to_one_and_are_the_softmax_of_the_scores() {
+    let vit = vit(&tiny::vit_config(), 1);
+    let sites = (0..3).flat_map(|block| [Site::Attention(block), Site::Scores(block)]);
+    let mut seen = Recorder::wanting(sites);
+    vit.encode(tiny::sines([2, 3, 16, 16], 0.3, &vit_ops::cpu_device()), &mut Pass::look(&mut seen));
+    for block in 0..3 {
+        let (attention, scores) = (seen.at(Site::Attention(block)), seen.at(Site::Scores(block)));
+        assert_eq!(attention.shape, [2, 3, 17, 17]);
+        for (row, scores) in attention.values.chunks(17).zip(scores.values.chunks(17)) {
+            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+            let total: f64 = scores.iter().map(|s| s.exp()).sum();
+            for (a, s) in row.iter().zip(scores) {
+                assert!((a - s.exp() / total).abs() < 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_site_is_shown_once_and_only_to_those_who_want_it() {
+    let vit = vit(&tiny::vit_config(), 1);
+    let wanted = [Site::Embed, Site::Query(1), Site::Key(2), Site::MlpHidden(0), Site::Block(2), Site::Norm];
+    let mut seen = Recorder::wanting(wanted);
+    let pixels = tiny::sines([1, 3, 16, 16], 0.3, &vit_ops::cpu_device());
+    let looked_at = HostTensor::of(vit.encode(pixels.clone(), &mut Pass::look(&mut seen)).all);
+    assert_eq!(seen.times.len(), wanted.len());
+    assert!(seen.times.values().all(|&times| times == 1), "{:?}", seen.times);
+    assert_eq!(looked_at, encode(&vit, pixels, &Keep::All), "looking at projections leaves the fused path as it is");
+}
+
+#[test]
+fn a_larger_image_uses_the_position_table_resampled_by_its_convention() {
+    for resample in [Resample::Antialias, Resample::Size, Resample::Offset] {
+        let small = VitConfig { resample, ..tiny::vit_config() };
+        let (from, to) = (Grid { rows: 4, columns: 4 }, Grid { rows: 6, columns: 6 });
+        let of_small = params(&vit(&small, 2));
+        let large = vit(&VitConfig { image_px: 24, ..small.clone() }, 2);
+        let large = map_params(large, |name, _, _| {
+            let values = &of_small.iter().find(|param| param.name == name).unwrap().values;
+            if name == "pos_embed" { resample_table(values, small.width, 1, (from, to), resample) } else { values.clone() }
+        });
+        let pixels = tiny::sines([1, 3, 24, 24], 0.1, &vit_ops::cpu_device());
+        let ours = encode(&vit(&small, 2), pixels.clone(), &Keep::All);
+        assert_near(&format!("{resample:?}"), &ours, &encode(&large, pixels, &Keep::All), NEAR);
+    }
+}
+
+#[test]
+fn what_stands_under_the_mask_token_does_not_matter() {
+    let config = VitConfig { mask_token: true, ..tiny::vit_config() };
+    let vit = vit(&config, 3);
+    let device = vit_ops::cpu_device();
+    let keep = Keep::Swap { mask: (0..16).map(|patch| patch == 0 || patch == 5).collect() };
+    let pixels = tiny::sines::<4>([1, 3, 16, 16], 0.3, &device);
+    // Patches 0 and 5 are rows 0–3, columns 0–3 and rows 4–7, columns 4–7.
+    let mut other = HostTensor::of(pixels.clone());
+    for (at, value) in other.values.iter_mut().enumerate() {
+        let (y, x) = (at / 16 % 16, at % 16);
+        if y / 4 == x / 4 && y < 8 {
+            *value += 3.0;
+        }
+    }
+    assert_eq!(encode(&vit, pixels.clone(), &keep), encode(&vit, other.on(&device), &keep));
+    assert_ne!(encode(&vit, pixels.clone(), &Keep::All), encode(&vit, other.on(&device), &Keep::All));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Masking by dropping: the encoder is blind to order, so kept patches come back in the order they were kept in.
+    #[test]
+    fn keeping_every_patch_in_any_order_is_keeping_all_of_them(order in Just((0..16usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let vit = vit(&tiny::vit_config(), 4);
+        let pixels = tiny::sines([1, 3, 16, 16], 0.7, &vit_ops::cpu_device());
+        let all = encode(&vit, pixels.clone(), &Keep::All);
+        let visible = encode(&vit, pixels, &Keep::Visible { ids: order.clone(), n_per_image: 16 });
+        let width = vit.config.width;
+        let row = |tokens: &HostTensor, token: usize| tokens.values[token * width..][..width].to_vec();
+        for (place, patch) in order.into_iter().enumerate() {
+            let ours = HostTensor::new([width], row(&visible, 1 + place));
+            assert_near("a kept patch", &ours, &HostTensor::new([width], row(&all, 1 + patch)), NEAR);
+        }
+        let class = |tokens: &HostTensor| HostTensor::new([width], row(tokens, 0));
+        assert_near("the class token", &class(&visible), &class(&all), NEAR);
+    }
+
+    /// An image does not see the others of its batch.
+    #[test]
+    fn an_image_alone_gives_what_it_gives_in_a_batch(n in 1usize..6, start in 0.0f64..6.0) {
+        let vit = vit(&tiny::vit_config(), 5);
+        let pixels = tiny::sines::<4>([n, 3, 16, 16], start, &vit_ops::cpu_device());
+        let together = encode(&vit, pixels.clone(), &Keep::All);
+        let n_values = together.values.len() / n;
+        for image in 0..n {
+            let alone = encode(&vit, pixels.clone().slice([image..image + 1]), &Keep::All);
+            let expected = HostTensor::new(alone.shape.clone(), together.values[image * n_values..][..n_values].to_vec());
+            assert_near("an image of a batch", &alone, &expected, NEAR);
+        }
+    }
+}

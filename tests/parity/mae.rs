@@ -1,0 +1,73 @@
+//! Kind `mae`: masks, predictions, losses and gradients of a masked autoencoder under the public checkpoint's names.
+
+use burn::tensor::Device;
+use ssl_pretrain::{MaeConfig, MaeNet, MaskIds, mask_from_noise};
+use testkit::golden::{Case, cases, fill};
+use testkit::{HostTensor, gradients};
+use vit_core::VitConfig;
+use vit_data::Seed;
+
+/// The public name of one of our parameters: the encoder's carry no prefix.
+fn public_name(ours: &str) -> String {
+    ours.strip_prefix("encoder.").unwrap_or(ours).to_owned()
+}
+
+fn net_of(case: &Case, device: &Device) -> MaeNet {
+    let config = MaeConfig {
+        mask_ratio: case.number("mask_ratio"),
+        norm_pix: true,
+        decoder_width: case.needed("decoder_embed_dim"),
+        decoder_depth: case.needed("decoder_depth"),
+        decoder_heads: case.needed("decoder_num_heads"),
+    };
+    let encoder = VitConfig {
+        image_px: case.needed("img_size"),
+        patch_px: case.needed("patch_size"),
+        width: case.needed("embed_dim"),
+        depth: case.needed("depth"),
+        n_heads: case.needed("num_heads"),
+        ..VitConfig::default()
+    };
+    let net = MaeNet::init(&config, &encoder, device, Seed(0));
+    fill(net, case.weights(Some("model")), public_name)
+}
+
+fn masks_of(case: &Case) -> MaskIds {
+    let noise = case.tensor("noise");
+    mask_from_noise(&noise.to_f32(), noise.shape[1], case.number("mask_ratio"))
+}
+
+#[test]
+fn noise_gives_maes_masks_and_the_order_that_restores_them() {
+    for case in cases("mae") {
+        let ids = masks_of(&case);
+        let mask: Vec<usize> = ids.mask.iter().map(|&hidden| usize::from(hidden)).collect();
+        assert_eq!(mask, case.tensor("mask").to_usize(), "{}: mask", case.name);
+        assert_eq!(ids.ids_restore, case.tensor("ids_restore").to_usize(), "{}: ids_restore", case.name);
+    }
+}
+
+#[test]
+fn the_masked_autoencoder_has_the_public_predictions_losses_and_gradients() {
+    for case in cases("mae") {
+        let device = vit_ops::cpu_device().autodiff();
+        let net = net_of(&case, &device);
+        let ids = masks_of(&case);
+        let pixels = case.tensor("pixels").on::<4>(&device);
+        let predicted = net.forward(pixels.clone(), &ids);
+        case.assert_near("pred", &HostTensor::of(predicted.patches.clone()));
+        let raw = net.loss(&predicted, pixels.clone(), &ids, false);
+        case.assert_near("loss_raw_pix", &HostTensor::of(raw));
+        let loss = net.loss(&predicted, pixels, &ids, true);
+        case.assert_near("loss_norm_pix", &HostTensor::of(loss.clone()));
+
+        let grads = gradients(&net, &loss.backward());
+        let mut expected = case.tensors("grad.").map(|(name, _)| name).peekable();
+        assert!(expected.peek().is_some(), "{}: no gradient to compare", case.name);
+        for public in expected {
+            let ours = grads.iter().find(|(ours, _)| public_name(ours) == public);
+            let (_, grad) = ours.unwrap_or_else(|| panic!("{}: no gradient of {public}", case.name));
+            case.assert_near(&format!("grad.{public}"), grad);
+        }
+    }
+}

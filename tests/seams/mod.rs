@@ -1,0 +1,7 @@
+//! The seams between crates: what a caller relies on when parts are put together.
+
+mod clips;
+mod resume;
+mod studies;
+mod teacher;
+mod weights;
