@@ -26,8 +26,15 @@ fn plus_one(values: Vec<f64>) -> Vec<f64> {
 
 /// The parameters of anchor L2; those of L1 are scaled otherwise.
 fn block(device: &Device) -> Block {
-    let config =
-        BlockConfig { width: 4, n_heads: 2, hidden: 16, qkv_bias: true, layer_scale: None, drop_path: 0.0, eps: 1e-6 };
+    let config = BlockConfig {
+        width: 4,
+        n_heads: 2,
+        hidden: 16,
+        qkv_bias: true,
+        layer_scale: None,
+        drop_path: 0.0,
+        eps: 1e-6,
+    };
     let mut draws = stream(0);
     let block = config.init(&mut Draw { stream: &mut draws, device, scheme: InitScheme::Timm });
     let values = BTreeMap::from([
@@ -103,18 +110,8 @@ fn the_patches_with_the_smallest_noise_are_kept_in_their_order() {
     let ids = mask_from_noise(&noise, 8, 0.75);
     assert_eq!(ids.ids_keep, [1, 5]);
     assert_eq!(ids.ids_restore, [7, 0, 4, 2, 5, 1, 6, 3]);
-    assert_eq!(ids.mask.map_bits(), [1, 0, 1, 1, 1, 0, 1, 1]);
-}
-
-/// A mask as ones and zeros.
-trait MapBits {
-    fn map_bits(&self) -> Vec<u8>;
-}
-
-impl MapBits for Vec<bool> {
-    fn map_bits(&self) -> Vec<u8> {
-        self.iter().map(|&hidden| u8::from(hidden)).collect()
-    }
+    let mask: Vec<u8> = ids.mask.into_iter().map(u8::from).collect();
+    assert_eq!(mask, [1, 0, 1, 1, 1, 0, 1, 1]);
 }
 
 /// The image of anchors D: `[1, 3, 4, 4]` counted from 0, cut into four patches of 2 px.
@@ -126,7 +123,8 @@ fn counted(device: &Device) -> Tensor<4> {
 fn mae_loss(prediction: Vec<f64>, hidden: [bool; 4], norm_pix: bool) -> f64 {
     let device = vit_ops::cpu_device().autodiff();
     let config = MaeConfig { decoder_width: 4, decoder_depth: 1, decoder_heads: 1, ..MaeConfig::default() };
-    let encoder = VitConfig { image_px: 4, patch_px: 2, width: 4, depth: 1, n_heads: 1, ..VitConfig::default() };
+    let encoder =
+        VitConfig { image_px: 4, patch_px: 2, width: 4, depth: 1, n_heads: 1, ..VitConfig::default() };
     let net = MaeNet::init(&config, &encoder, &device, Seed(0));
     // Hidden patches sort last; which of them is first does not matter.
     let noise: Vec<f32> = hidden.iter().map(|&hidden| f32::from(u8::from(hidden))).collect();
@@ -142,8 +140,8 @@ fn mae_loss(prediction: Vec<f64>, hidden: [bool; 4], norm_pix: bool) -> f64 {
 fn a_prediction_of_the_normalized_patch_costs_nothing() {
     // D2: the first patch, normalized by its own mean and unbiased variance.
     let patch = [
-        -1.339251, -0.180980, 0.977291, -1.266859, -0.108588, 1.049683, -1.049683, 0.108588, 1.266859, -0.977291,
-        0.180980, 1.339251,
+        -1.339251, -0.180980, 0.977291, -1.266859, -0.108588, 1.049683, -1.049683, 0.108588, 1.266859,
+        -0.977291, 0.180980, 1.339251,
     ];
     let mut prediction = vec![0.0; 48];
     prediction[..12].copy_from_slice(&patch);

@@ -48,7 +48,11 @@ fn a_site_is_shown_once_and_only_to_those_who_want_it() {
     let looked_at = HostTensor::of(vit.encode(pixels.clone(), &mut Pass::look(&mut seen)).all);
     assert_eq!(seen.times.len(), wanted.len());
     assert!(seen.times.values().all(|&times| times == 1), "{:?}", seen.times);
-    assert_eq!(looked_at, encode(&vit, pixels, &Keep::All), "looking at projections leaves the fused path as it is");
+    assert_eq!(
+        looked_at,
+        encode(&vit, pixels, &Keep::All),
+        "looking at projections leaves the fused path as it is"
+    );
 }
 
 #[test]
@@ -60,7 +64,11 @@ fn a_larger_image_uses_the_position_table_resampled_by_its_convention() {
         let large = vit(&VitConfig { image_px: 24, ..small.clone() }, 2);
         let large = map_params(large, |name, _, _| {
             let values = &of_small.iter().find(|param| param.name == name).unwrap().values;
-            if name == "pos_embed" { resample_table(values, small.width, 1, (from, to), resample) } else { values.clone() }
+            if name == "pos_embed" {
+                resample_table(values, small.width, 1, (from, to), resample)
+            } else {
+                values.clone()
+            }
         });
         let pixels = tiny::sines([1, 3, 24, 24], 0.1, &vit_ops::cpu_device());
         let ours = encode(&vit(&small, 2), pixels.clone(), &Keep::All);
@@ -115,7 +123,7 @@ proptest! {
         let together = encode(&vit, pixels.clone(), &Keep::All);
         let n_values = together.values.len() / n;
         for image in 0..n {
-            let alone = encode(&vit, pixels.clone().slice([image..image + 1]), &Keep::All);
+            let alone = encode(&vit, pixels.clone().narrow(0, image, 1), &Keep::All);
             let expected = HostTensor::new(alone.shape.clone(), together.values[image * n_values..][..n_values].to_vec());
             assert_near("an image of a batch", &alone, &expected, NEAR);
         }

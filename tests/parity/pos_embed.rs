@@ -13,10 +13,15 @@ fn position_tables_are_resampled_as_timm_mae_and_dino_do() {
         };
         let (from, to) = (grid("from"), grid("to"));
         let table = case.tensor("table");
-        let &[_, n_rows, width] = table.shape.as_slice() else { panic!("{}: table {:?}", case.name, table.shape) };
+        let &[_, n_rows, width] = table.shape.as_slice() else {
+            panic!("{}: table {:?}", case.name, table.shape)
+        };
         let n_prefix = n_rows - from.n_patches();
-        let conventions =
-            [("timm_antialias", Resample::Antialias), ("size_based", Resample::Size), ("dino_offset", Resample::Offset)];
+        let conventions = [
+            ("timm_antialias", Resample::Antialias),
+            ("size_based", Resample::Size),
+            ("dino_offset", Resample::Offset),
+        ];
         for (name, convention) in conventions {
             let ours = resample_table(&table.to_f32(), width, n_prefix, (from, to), convention);
             case.assert_near(name, &HostTensor::from_f32([1, n_prefix + to.n_patches(), width], &ours));

@@ -5,7 +5,7 @@ use probes::PROBES;
 use report::Metric;
 use std::collections::BTreeMap;
 use testkit::golden::{Case, cases};
-use testkit::{HostTensor, Tolerance, assert_near};
+use testkit::{HostTensor, assert_near};
 use toml::Table;
 use vit_core::{Grid, Seen, Site};
 use vit_data::Truth;
@@ -18,7 +18,8 @@ fn row(rows: &'static [StudyEntry], name: &str) -> &'static StudyEntry {
 /// One side of a golden kNN case, as a lab hands over raw pixels.
 fn show_side(study: &mut dyn vit_features::Opened, case: &Case, role: Role, features: &str, labels: &str) {
     let features = case.tensor(features);
-    let labels: Vec<Option<u32>> = case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
+    let labels: Vec<Option<u32>> =
+        case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
     let indices: Vec<usize> = (0..labels.len()).collect();
     let truths: Vec<Truth> = labels.iter().map(|&label| Truth { label, ..Truth::default() }).collect();
     let info = BatchInfo { role, first: 0, labels: &labels, indices: &indices, truths: &truths };
@@ -40,7 +41,8 @@ fn the_knn_row_gives_the_golden_accuracy_at_each_k() {
         let metrics = study.finish().unwrap().metrics;
         for k in ks {
             let of_k = |metric: &&Metric| metric.name == "top1" && metric.params["k"] == k;
-            let metric = metrics.iter().find(of_k).unwrap_or_else(|| panic!("{}: no top1 at k = {k}", case.name));
+            let metric =
+                metrics.iter().find(of_k).unwrap_or_else(|| panic!("{}: no top1 at k = {k}", case.name));
             case.assert_near(&format!("top1_k{k}"), &HostTensor::new([], vec![metric.value]));
         }
     }
@@ -66,7 +68,8 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
         };
         let mut study = (row(ANALYSES, "attention-distance").open)(&Table::new(), &shapes).unwrap();
         let (labels, indices, truths) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>(), Vec::new());
-        let info = BatchInfo { role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &truths };
+        let info =
+            BatchInfo { role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &truths };
         let seen = Seen::Heads(attention.on(&vit_ops::cpu_device()));
         study.see(Site::Attention(0), &seen, &info).unwrap();
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
@@ -79,14 +82,14 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
         for (name, expected) in golden {
             let per_image = case.tensor(expected); // [B, heads]
             let mean = |head: usize| {
-                (0..n_images).map(|image| per_image.values[image * n_heads + head]).sum::<f64>() / n_images as f64
+                (0..n_images).map(|image| per_image.values[image * n_heads + head]).sum::<f64>()
+                    / n_images as f64
             };
             let ours: Vec<f64> =
                 metrics.iter().filter(|m| m.name == name && m.head.is_some()).map(|m| m.value).collect();
             let expected = HostTensor::new([n_heads], (0..n_heads).map(mean).collect());
-            let Tolerance { abs, rel } = case.meta.tolerance;
             let what = format!("{}: mean {name} per head", case.name);
-            assert_near(&what, &HostTensor::new([ours.len()], ours), &expected, Tolerance { abs, rel });
+            assert_near(&what, &HostTensor::new([ours.len()], ours), &expected, case.meta.tolerance);
         }
     }
 }

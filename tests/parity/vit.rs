@@ -1,6 +1,7 @@
 //! Kind `vit`: timm's VisionTransformer.
 
 use burn::tensor::Device;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use testkit::golden::{Case, cases, fill};
 use testkit::{HostTensor, Recorder, Tolerance, assert_near, gradients};
@@ -11,35 +12,43 @@ use vit_core::{Backbone, Pass, Pool, Site, Vit, VitConfig, stream};
 fn config_of(case: &Case) -> VitConfig {
     let mut config = VitConfig::default();
     for (key, value) in &case.meta.config {
-        let problem = || panic!("{}: {key}: {value} is not understood", case.name);
-        let count = || value.as_u64().map_or_else(problem, |count| count as usize);
-        let number = || value.as_f64().unwrap_or_else(problem);
-        let switch = || value.as_bool().unwrap_or_else(problem);
-        match key.as_str() {
-            "img_size" => config.image_px = count(),
-            "patch_size" => config.patch_px = count(),
-            "embed_dim" => config.width = count(),
-            "depth" => config.depth = count(),
-            "num_heads" => config.n_heads = count(),
-            "num_classes" => config.n_classes = count(),
-            "reg_tokens" => config.n_registers = count(),
-            "mlp_ratio" => config.mlp_ratio = number(),
-            "eps" => config.eps = number(),
-            "qkv_bias" => config.qkv_bias = switch(),
-            "class_token" => config.class_token = switch(),
-            "no_embed_class" => config.position_of_class = !switch(),
-            "init_values" => config.layer_scale = value.as_f64(),
-            "global_pool" => {
-                config.pool = match value.as_str() {
-                    Some("avg") => Pool::Mean,
-                    Some("token") => Pool::Class,
-                    _ => problem(),
-                }
-            }
-            _ => problem(),
-        }
+        let understood = match key.as_str() {
+            "img_size" => set(&mut config.image_px, count(value)),
+            "patch_size" => set(&mut config.patch_px, count(value)),
+            "embed_dim" => set(&mut config.width, count(value)),
+            "depth" => set(&mut config.depth, count(value)),
+            "num_heads" => set(&mut config.n_heads, count(value)),
+            "num_classes" => set(&mut config.n_classes, count(value)),
+            "reg_tokens" => set(&mut config.n_registers, count(value)),
+            "mlp_ratio" => set(&mut config.mlp_ratio, value.as_f64()),
+            "eps" => set(&mut config.eps, value.as_f64()),
+            "qkv_bias" => set(&mut config.qkv_bias, value.as_bool()),
+            "class_token" => set(&mut config.class_token, value.as_bool()),
+            "no_embed_class" => set(&mut config.position_of_class, value.as_bool().map(|without| !without)),
+            "init_values" => set(&mut config.layer_scale, Some(value.as_f64())),
+            "global_pool" => set(&mut config.pool, pool(value)),
+            _ => None,
+        };
+        assert!(understood.is_some(), "{}: {key} = {value} is not understood", case.name);
     }
     config
+}
+
+fn set<T>(option: &mut T, value: Option<T>) -> Option<()> {
+    *option = value?;
+    Some(())
+}
+
+fn count(value: &Value) -> Option<usize> {
+    value.as_u64()?.try_into().ok()
+}
+
+fn pool(value: &Value) -> Option<Pool> {
+    match value.as_str()? {
+        "avg" => Some(Pool::Mean),
+        "token" => Some(Pool::Class),
+        _ => None,
+    }
 }
 
 fn model_of(case: &Case, device: &Device) -> Vit {
@@ -102,7 +111,8 @@ fn compare(case: &Case, passed: &Passed, looked_at_attention: bool) {
         case.assert_near("logits", logits);
         let mut n = 0;
         for (param, _) in case.tensors("grad.") {
-            let grad = passed.grads.get(param).unwrap_or_else(|| panic!("{}: no gradient of {param}", case.name));
+            let grad =
+                passed.grads.get(param).unwrap_or_else(|| panic!("{}: no gradient of {param}", case.name));
             case.assert_near(&format!("grad.{param}"), grad);
             n += 1;
         }

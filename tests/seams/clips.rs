@@ -18,7 +18,10 @@ fn a_clip_fed_frame_by_frame_gives_what_each_frame_gives_alone() {
         for (image, (b, f)) in (0..n_clips).flat_map(|b| (0..n_frames).map(move |f| (b, f))).enumerate() {
             let frame = clip.clone().slice([b..b + 1, 0..3, f..f + 1, 0..16, 0..16]).reshape([1, 3, 16, 16]);
             let alone = HostTensor::of(model.infer(frame).all);
-            let ours = HostTensor::new(alone.shape.clone(), together.values[image * n_values..][..n_values].to_vec());
+            let ours = HostTensor::new(
+                alone.shape.clone(),
+                together.values[image * n_values..][..n_values].to_vec(),
+            );
             assert_near(&format!("{}: frame {f} of clip {b}", model.kind()), &ours, &alone, NEAR);
         }
     }

@@ -12,8 +12,8 @@ use testkit::tiny::{self, TinyData};
 use vit_core::{Backbone, Vit, VitConfig};
 use vit_data::{Dataset, Seed, ViewPlan};
 use vit_train::{
-    Batch, Flow, Method, NoWatch, Objective, Outcome, PretrainRecipe, Request, Step, StepOut, StepReport, TrainError,
-    ViewConfig, Watch, latest_checkpoint, method,
+    Batch, Flow, Method, NoWatch, Objective, Outcome, PretrainRecipe, Request, Step, StepOut, StepReport,
+    TrainError, ViewConfig, Watch, latest_checkpoint, method,
 };
 
 /// Three epochs of four steps.
@@ -102,7 +102,8 @@ fn a_killed_run_goes_on_from_its_last_checkpoint_and_repeats_what_was_lost() {
     let (whole, parts) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     run(row, &recipe(name), whole.path(), false, &mut NoWatch).unwrap();
     // A checkpoint every third step; killed in the fifth, the steps after the third are lost.
-    let killed = AssertUnwindSafe(|| run(row, &recipe(name), parts.path(), false, &mut Ending::Die { after: 4 }));
+    let killed =
+        AssertUnwindSafe(|| run(row, &recipe(name), parts.path(), false, &mut Ending::Die { after: 4 }));
     assert!(catch_unwind(killed).is_err());
     assert!(latest_checkpoint(parts.path()).unwrap().ends_with("step-3"));
     // What a kill in the middle of saving leaves behind, and in the middle of a line.
@@ -209,13 +210,17 @@ fn a_loss_that_is_not_a_number_stops_the_run_and_names_step_term_and_last_checkp
     for (every, last_checkpoint) in [(2, "step-2"), (100, "no checkpoint was saved yet")] {
         let dir = TempDir::new().unwrap();
         recipe.train.checkpoint_every_steps = every;
-        let error = run(&method::<Spoiled>(), &recipe, dir.path(), false, &mut NoWatch).err().expect("a refusal");
+        let error =
+            run(&method::<Spoiled>(), &recipe, dir.path(), false, &mut NoWatch).err().expect("a refusal");
         let TrainError::NotFinite { step, term, found, last } = &error else { panic!("{error}") };
         assert_eq!((*step, term.as_str()), (3, "spoiled_term"));
         assert!(found.is_nan());
         assert!(last.contains(last_checkpoint), "{last}");
         let sentence = error.to_string();
-        assert!(sentence.contains("`spoiled_term` at step 3") && sentence.contains(last_checkpoint), "{sentence}");
+        assert!(
+            sentence.contains("`spoiled_term` at step 3") && sentence.contains(last_checkpoint),
+            "{sentence}"
+        );
         assert!(!dir.path().join("backbone.safetensors").exists(), "a spoiled run leaves no weights");
     }
 }
@@ -244,7 +249,10 @@ fn a_run_that_cannot_begin_says_why() {
     assert!(matches!(unlabeled, TrainError::Needs { objective: "supervised", .. }), "{unlabeled}");
     let stripes = || Arc::new(TinyData::stripes(16, 2, 0));
     let model = begin(&PretrainRecipe { model: "vit-xl/16".into(), ..sound.clone() }, stripes());
-    assert!(matches!(&model, TrainError::Recipe(RecipeError::Value { key, .. }) if key == "model"), "{model}");
+    assert!(
+        matches!(&model, TrainError::Recipe(RecipeError::Value { key, .. }) if key == "model"),
+        "{model}"
+    );
     let mut uncut = sound;
     uncut.views.size_px = 18; // no multiple of the patch
     let uncut = begin(&uncut, stripes());

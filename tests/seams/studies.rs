@@ -11,8 +11,8 @@ use toml::Table;
 use vit_core::{Seen, Site};
 use vit_data::Dataset;
 use vit_features::{
-    Accumulate, BatchInfo, Findings, Lab, Layers, Needs, Opened, Passage, Role, Shapes, Source, Study, StudyEntry,
-    StudyError, Taken, observe, open_study,
+    Accumulate, BatchInfo, Findings, Lab, Layers, Needs, Opened, Passage, Role, Shapes, Source, Study,
+    StudyEntry, StudyError, Taken, observe, open_study,
 };
 
 /// What witnesses saw, in the order in which they saw it.
@@ -75,8 +75,12 @@ fn two_studies_are_fed_by_one_forward_per_batch() {
         device: vit_ops::cpu_device(),
     };
     let events = Events::default();
-    let sites = |blocks: &[usize]| Needs { sites: blocks.iter().map(|&i| Site::Block(i)).collect(), ..Needs::default() };
-    let mut studies = [Witness::boxed("a", sites(&[0, 2]), &events), Witness::boxed("b", sites(&[0, 1, 2]), &events)];
+    let sites = |blocks: &[usize]| Needs {
+        sites: blocks.iter().map(|&i| Site::Block(i)).collect(),
+        ..Needs::default()
+    };
+    let mut studies =
+        [Witness::boxed("a", sites(&[0, 2]), &events), Witness::boxed("b", sites(&[0, 1, 2]), &events)];
     let mut ticks = Vec::new();
     let mut tick = |n: usize| {
         ticks.push(n);
@@ -108,7 +112,8 @@ fn the_training_side_costs_nothing_when_nobody_learns_from_it() {
         device: vit_ops::cpu_device(),
     };
     let events = Events::default();
-    let mut studies = [Witness::boxed("a", Needs { sites: vec![Site::Block(0)], ..Needs::default() }, &events)];
+    let mut studies =
+        [Witness::boxed("a", Needs { sites: vec![Site::Block(0)], ..Needs::default() }, &events)];
     observe(&lab, &passage(Role::Train, &data), &mut studies, &mut |_| Ok(())).unwrap();
     assert!(events.lock().unwrap().is_empty());
     assert_eq!(data.n_reads(), 0);
@@ -190,7 +195,9 @@ fn a_convolutional_encoder_refuses_a_study_of_attention_by_name() {
     let by_check = open_study::<Keys>(&AttentionDistanceConfig::default(), &shapes).err().expect("a refusal");
     for (error, name) in [(by_row, "attention-distance"), (by_check, "keys")] {
         let sentence = error.to_string();
-        assert!(matches!(&error, StudyError::Model { study, model, .. } if study == name && model == "convnet:tiny"));
+        assert!(
+            matches!(&error, StudyError::Model { study, model, .. } if study == name && model == "convnet:tiny")
+        );
         for word in [name, "convnet:tiny", "attention"] {
             assert!(sentence.contains(word), "{sentence}");
         }
@@ -203,5 +210,9 @@ fn a_convolutional_encoder_answers_a_study_that_needs_no_attention() {
     let knn = PROBES.iter().find(|row| row.info.name == "knn").unwrap();
     let options = "ks = [5]\nheadline_k = 5".parse().unwrap();
     let found = trial.findings(knn, &options, 16, 0);
-    assert!(found.metrics.iter().any(|metric| metric.name == "top1" && metric.value > 0.5), "{:?}", found.metrics);
+    assert!(
+        found.metrics.iter().any(|metric| metric.name == "top1" && metric.value > 0.5),
+        "{:?}",
+        found.metrics
+    );
 }

@@ -21,8 +21,11 @@ fn logits(vit: &Vit, pixels: Tensor<4>) -> Tensor<2> {
 }
 
 impl<const MOMENTUM_PERCENT: u32> Objective for MeanTeacher<MOMENTUM_PERCENT> {
-    const INFO: Info =
-        Info { name: "mean-teacher", line: "agree with the average of past students", source: "Tarvainen and Valpola" };
+    const INFO: Info = Info {
+        name: "mean-teacher",
+        line: "agree with the average of past students",
+        source: "Tarvainen and Valpola",
+    };
     const NEEDS_LABELS: bool = true;
     type Config = SupervisedConfig;
     type Student = Vit;
@@ -58,7 +61,8 @@ impl<const MOMENTUM_PERCENT: u32> Objective for MeanTeacher<MOMENTUM_PERCENT> {
         let student = logits(&self.student, pixels.clone());
         let taught = HostLogits::of(logits(&self.teacher, pixels.inner())).on(&student.device());
         let labels: Vec<i32> = batch.host.labels.iter().map(|label| label.unwrap() as i32).collect();
-        let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [student.dims()[0], 1]), &student.device());
+        let labels =
+            Tensor::<2, Int>::from_data(TensorData::new(labels, [student.dims()[0], 1]), &student.device());
         let agreement = (student.clone() - taught).powi_scalar(2).mean();
         let cross_entropy = log_softmax(student, 1).gather(1, labels).mean().neg();
         let terms = vec![
@@ -162,7 +166,10 @@ fn a_teacher_follows_its_student_by_the_momentum() {
                 let expected = 0.9 * f64::from(before) + 0.1 * f64::from(student);
                 // The kernel rounds to f32 at each of its operations.
                 let slack = 2.0 * f64::from(f32::EPSILON) * f64::from(before.abs().max(student.abs()));
-                assert!((f64::from(now) - expected).abs() <= slack, "step {step}: {name}: {now} against {expected}");
+                assert!(
+                    (f64::from(now) - expected).abs() <= slack,
+                    "step {step}: {name}: {now} against {expected}"
+                );
             }
         }
     }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use testkit::tiny;
-use vit_core::weights::{ModelConfig, NamedParam, TensorFile, WeightsError, load, params, save, save_tensors};
+use vit_core::weights::{
+    ModelConfig, NamedParam, TensorFile, WeightsError, load, params, save, save_tensors,
+};
 use vit_core::{Backbone, Pool, Positions, VitConfig};
 
 fn tensors(model: &Backbone) -> Vec<NamedParam> {
@@ -50,8 +52,20 @@ fn of<'a>(tensors: &'a mut [NamedParam], name: &str) -> &'a mut NamedParam {
 fn what_is_saved_comes_back_bit_by_bit_with_its_configuration() {
     let configs = [
         tiny::vit_config(),
-        VitConfig { n_registers: 2, layer_scale: Some(0.1), n_classes: 5, mask_token: true, ..tiny::vit_config() },
-        VitConfig { class_token: false, pool: Pool::Mean, qkv_bias: false, n_classes: 3, ..tiny::vit_config() },
+        VitConfig {
+            n_registers: 2,
+            layer_scale: Some(0.1),
+            n_classes: 5,
+            mask_token: true,
+            ..tiny::vit_config()
+        },
+        VitConfig {
+            class_token: false,
+            pool: Pool::Mean,
+            qkv_bias: false,
+            n_classes: 3,
+            ..tiny::vit_config()
+        },
         VitConfig { positions: Positions::SinCos, ..tiny::vit_config() },
     ];
     let models = configs.iter().map(|config| tiny::vit(config, 1)).chain([tiny::conv(1)]);
@@ -84,7 +98,9 @@ fn a_fixed_position_table_stays_fixed_and_the_rest_trainable_after_loading_for_t
 #[test]
 fn a_deleted_tensor_is_missing_by_name() {
     let error = after(|tensors| tensors.retain(|tensor| tensor.name != "blocks.1.norm2.bias"));
-    assert!(matches!(&error, WeightsError::Missing { name, expected, .. } if name == "blocks.1.norm2.bias" && *expected == [24]));
+    assert!(
+        matches!(&error, WeightsError::Missing { name, expected, .. } if name == "blocks.1.norm2.bias" && *expected == [24])
+    );
     assert!(error.to_string().contains("blocks.1.norm2.bias"), "{error}");
 }
 
@@ -97,17 +113,24 @@ fn a_renamed_tensor_is_missing_under_its_name() {
 #[test]
 fn a_tensor_too_many_is_unexpected_by_name() {
     let error = after(|tensors| {
-        let copy = NamedParam { name: "blocks.3.norm1.bias".into(), ..of(tensors, "blocks.2.norm1.bias").clone() };
+        let copy =
+            NamedParam { name: "blocks.3.norm1.bias".into(), ..of(tensors, "blocks.2.norm1.bias").clone() };
         tensors.push(copy);
     });
-    assert!(matches!(&error, WeightsError::Unexpected { name, .. } if name == "blocks.3.norm1.bias"), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Unexpected { name, .. } if name == "blocks.3.norm1.bias"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_transposed_tensor_has_another_shape_by_name() {
     let error = after(|tensors| of(tensors, "blocks.0.mlp.fc1.weight").shape.reverse());
     let WeightsError::Shape { name, expected, found, .. } = &error else { panic!("{error}") };
-    assert_eq!((name.as_str(), expected.as_slice(), found.as_slice()), ("blocks.0.mlp.fc1.weight", &[96, 24][..], &[24, 96][..]));
+    assert_eq!(
+        (name.as_str(), expected.as_slice(), found.as_slice()),
+        ("blocks.0.mlp.fc1.weight", &[96, 24][..], &[24, 96][..])
+    );
     assert!(error.to_string().contains("expected shape [96, 24]; found [24, 96]"), "{error}");
 }
 
@@ -140,11 +163,15 @@ fn a_truncated_file_is_malformed_wherever_it_is_cut() {
 #[test]
 fn a_file_without_configuration_says_that_one_is_needed_and_one_that_is_not_there_says_so() {
     let saved = saved();
-    let error = load(&saved.dir.path().join("none.safetensors"), None, &vit_ops::cpu_device()).expect_err("a refusal");
+    let error = load(&saved.dir.path().join("none.safetensors"), None, &vit_ops::cpu_device())
+        .expect_err("a refusal");
     assert!(matches!(error, WeightsError::Io { .. }), "{error}");
     save_tensors(&tensors(&saved.model), "{\"encoder\":\"swin\"}".into(), &saved.path).unwrap();
     let error = load(&saved.path, None, &vit_ops::cpu_device()).expect_err("a refusal");
-    assert!(matches!(&error, WeightsError::Malformed { expected, .. } if expected.contains("configuration")), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Malformed { expected, .. } if expected.contains("configuration")),
+        "{error}"
+    );
     let given = ModelConfig::of(&saved.model);
     let loaded = load(&saved.path, Some(&given), &vit_ops::cpu_device()).unwrap();
     assert_eq!(tensors(&loaded), tensors(&saved.model), "a given configuration goes before the file's");

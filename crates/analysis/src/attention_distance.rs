@@ -5,7 +5,9 @@ use measure::attention::{
     uniform_distance_unit_square,
 };
 use ndarray::{Array2, ArrayView4};
-use report::{Array, Block, Cell, Figure, FigureData, Info, Metric, Recipe, RecipeError, ScatterPlot, Series, Table};
+use report::{
+    Array, Block, Cell, Figure, FigureData, Info, Metric, Recipe, RecipeError, ScatterPlot, Series, Table,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_core::{Seen, Site};
@@ -167,7 +169,15 @@ fn findings(shapes: &Shapes, acc: &AttentionDistanceAcc) -> Findings {
     let mut table = Table::new(
         "by_head",
         "Every head",
-        ["layer", "head", "distance (unit square)", "standard error", "distance (px)", "entropy (nats)", "share on class token"],
+        [
+            "layer",
+            "head",
+            "distance (unit square)",
+            "standard error",
+            "distance (px)",
+            "entropy (nats)",
+            "share on class token",
+        ],
     );
     let mut points = Vec::new();
     let mut values = Vec::new();
@@ -201,7 +211,9 @@ fn findings(shapes: &Shapes, acc: &AttentionDistanceAcc) -> Findings {
             values.push(unit as f32);
             layer_mean += unit / heads.len() as f64;
         }
-        findings.metrics.push(Metric::new("layer.distance_unit_square", layer_mean, "unit square").layer(block));
+        findings
+            .metrics
+            .push(Metric::new("layer.distance_unit_square", layer_mean, "unit square").layer(block));
     }
     let uniform = uniform_distance_unit_square(acc.grid);
     findings.metrics.push(Metric::new("uniform.distance_unit_square", uniform, "unit square"));

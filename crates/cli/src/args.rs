@@ -16,15 +16,17 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 MODEL is a weights file, a run folder, or an architecture with random weights:
-  vit-ti/16, vit-s/16, vit-b/16, vit-l/16, vit-h/14, vit-nano/8, vit:dim=32,depth=3,heads=4,patch=8,image=32
+  vit-ti/16, vit-s/16, vit-b/16, vit-l/16, vit-h/14, vit-nano/8,
+  vit:dim=32,depth=3,heads=4,patch=8,image=32
 DATA is a URI:
-  part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, folder:DIR, pixels:FILE.safetensors
+  part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, folder:DIR,
+  pixels:FILE.safetensors
 
 Examples:
   vitscope pretrain mae-part-shapes --out runs/mae
   vitscope probe knn --weights runs/mae --data part-shapes
   vitscope analyze attention-distance --weights runs/mae --weights vit-nano/8 --data part-shapes
-  vitscope embed --weights runs/mae --data folder:photos --select norm.cls --out photos.npz
+  vitscope embed --weights runs/mae --data folder:photos --out photos.npz
   vitscope list
 
 Exit codes: 0 done, 1 something stated did not hold (--expect, a loss that is not finite), 2 bad usage, recipe or
@@ -35,6 +37,7 @@ file, 130 interrupted (training saves first and says how to go on).";
 #[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum Verb {
     /// Train or load several models, ask everything of each, one report
+    #[command(after_help = compare::EXAMPLES)]
     Compare(With<compare::Args>),
     /// Train an encoder by a recipe
     #[command(after_help = pretrain::EXAMPLES)]

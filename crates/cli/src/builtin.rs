@@ -78,14 +78,6 @@ pub(crate) fn read(kind: &str, word: &str) -> anyhow::Result<(String, String)> {
     bail!("recipe: expected a file or one of {}; found `{word}`{near}", names.join(", "))
 }
 
-/// The recipe of a comparison.
-///
-/// # Errors
-/// As [`read`].
-pub(crate) fn read_compare(word: &str) -> anyhow::Result<(String, String)> {
-    read("compare", word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,10 +87,10 @@ mod tests {
         for recipe in BUILTINS {
             let header: Vec<&str> = recipe.header().collect();
             assert!(!recipe.line().is_empty(), "{}", recipe.name);
-            for key in ["Command:", "Time:", "Expected:", "Source:"] {
+            for key in ["Command:", "Time:", "Result:", "Source:"] {
                 assert!(header.iter().any(|line| line.starts_with(key)), "{}: {key}", recipe.name);
             }
-            let command = format!("vitscope {} {}", recipe.kind, recipe.name);
+            let command = format!("vitscope {}", recipe.kind);
             assert!(header.iter().any(|line| line.contains(&command)), "{}: {command}", recipe.name);
         }
     }

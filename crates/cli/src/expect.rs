@@ -158,7 +158,11 @@ fn nearest(expectation: &Expectation, metrics: &[Metric]) -> String {
 
 /// A line about a number for people.
 pub(crate) fn line(metric: &Metric) -> String {
-    let unit = if metric.unit == "ratio" { String::new() } else { format!(" {}", metric.unit) };
+    let unit = if metric.unit == "ratio" || metric.unit == metric.name {
+        String::new()
+    } else {
+        format!(" {}", metric.unit)
+    };
     format!("{} = {}{unit}", place(metric), short_number(metric.value))
 }
 

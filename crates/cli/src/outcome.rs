@@ -83,7 +83,7 @@ impl fmt::Display for Stop {
 impl std::error::Error for Stop {}
 
 /// Words as a line that a shell reads as the same words.
-fn command_line(words: &[String]) -> String {
+pub(crate) fn command_line(words: &[String]) -> String {
     let plain = |word: &str| {
         !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_=./:,+@%".contains(c))
     };

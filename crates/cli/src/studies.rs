@@ -99,7 +99,8 @@ pub(crate) fn run_studies(
     label: &str,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Findings>> {
-    let train = sides.train.iter().filter(|_| studies.iter().any(|study| study.needs().train));
+    let learns = studies.iter().any(|study| study.needs().train);
+    let train = sides.train.iter().filter(|_| learns);
     for (side, what) in train.map(|side| (side, "training side")).chain([(&sides.test, "test side")]) {
         let mut task = progress.task(&format!("{label}, {what}"), side.indices.len(), "images");
         let observed = observe(lab, side, &mut studies, &mut |n| {
@@ -312,7 +313,8 @@ pub(crate) fn report_of(
     report
 }
 
-fn sentence(line: &str) -> String {
+/// The line with a capital letter.
+pub(crate) fn sentence(line: &str) -> String {
     let mut letters = line.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }

@@ -43,7 +43,11 @@ impl Default for KnnConfig {
 impl Recipe for KnnConfig {
     fn check(&self) -> Result<(), RecipeError> {
         if self.ks.is_empty() || self.ks.contains(&0) {
-            return Err(RecipeError::value("ks", "at least one number of neighbors, each at least 1", format!("{:?}", self.ks)));
+            return Err(RecipeError::value(
+                "ks",
+                "at least one number of neighbors, each at least 1",
+                format!("{:?}", self.ks),
+            ));
         }
         if self.temperatures.is_empty() || self.temperatures.iter().any(|&t| !(t > 0.0 && t.is_finite())) {
             let found = format!("{:?}", self.temperatures);
@@ -114,7 +118,8 @@ impl Accumulate for KnnAcc {
             Role::Test => &mut self.test,
         };
         for (label, index) in taken.info.labels.iter().zip(taken.info.indices) {
-            let label = label.ok_or_else(|| value_error("a class for every sample", format!("none for sample {index}")))?;
+            let label = label
+                .ok_or_else(|| value_error("a class for every sample", format!("none for sample {index}")))?;
             side.labels.push(label);
         }
         for (&select, (shape, values)) in taken.features {
@@ -328,7 +333,12 @@ fn findings(
     Ok(findings)
 }
 
-fn curve(config: &KnnConfig, shapes: &Shapes, curves: BTreeMap<Part, Vec<(f64, f64)>>, n_classes: usize) -> Figure {
+fn curve(
+    config: &KnnConfig,
+    shapes: &Shapes,
+    curves: BTreeMap<Part, Vec<(f64, f64)>>,
+    n_classes: usize,
+) -> Figure {
     let series = curves.into_iter().map(|(part, points)| {
         let name = if part == Part::Class { "class token" } else { "mean of patches" };
         Series::new(name, points)

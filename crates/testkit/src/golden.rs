@@ -58,16 +58,21 @@ pub fn cases(kind: &str) -> Vec<Case> {
 /// Every folder with a `meta.json`.
 fn folders() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    #[allow(clippy::disallowed_methods, reason = "tests may read VITSCOPE_*: it adds cases and changes no result")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "tests may read VITSCOPE_*: it adds cases and changes no result"
+    )]
     let extra = std::env::var_os("VITSCOPE_GOLDEN").unwrap_or_default();
-    let roots = std::iter::once(own).chain(std::env::split_paths(&extra).filter(|path| !path.as_os_str().is_empty()));
+    let roots =
+        std::iter::once(own).chain(std::env::split_paths(&extra).filter(|path| !path.as_os_str().is_empty()));
     let mut found = Vec::new();
     for root in roots {
         if root.join("meta.json").exists() {
             found.push(root);
             continue;
         }
-        let entries = fs::read_dir(&root).unwrap_or_else(|error| panic!("golden cases: {error}: {}", root.display()));
+        let entries =
+            fs::read_dir(&root).unwrap_or_else(|error| panic!("golden cases: {error}: {}", root.display()));
         let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         inside.retain(|folder| folder.join("meta.json").exists());
         inside.sort();
@@ -78,8 +83,8 @@ fn folders() -> Vec<PathBuf> {
 
 fn read_case(folder: &Path, kind: &str) -> Option<Case> {
     let text = read(&folder.join("meta.json"));
-    let meta: Meta =
-        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("meta.json: {error}: {}", folder.display()));
+    let meta: Meta = serde_json::from_slice(&text)
+        .unwrap_or_else(|error| panic!("meta.json: {error}: {}", folder.display()));
     if meta.kind != kind {
         return None;
     }
@@ -118,7 +123,8 @@ impl Case {
     /// When it is something else.
     pub fn count(&self, key: &str) -> Option<usize> {
         let value = self.meta.config.get(key)?;
-        let count = value.as_u64().unwrap_or_else(|| panic!("{}: {key}: expected a count; found {value}", self.name));
+        let count =
+            value.as_u64().unwrap_or_else(|| panic!("{}: {key}: expected a count; found {value}", self.name));
         Some(count as usize)
     }
 
@@ -136,8 +142,8 @@ impl Case {
     /// When it is missing or something else.
     pub fn counts(&self, key: &str) -> Vec<usize> {
         let list = self.meta.config.get(key).and_then(Value::as_array);
-        let counts: Option<Vec<usize>> =
-            list.and_then(|list| list.iter().map(|value| value.as_u64().map(|count| count as usize)).collect());
+        let counts: Option<Vec<usize>> = list
+            .and_then(|list| list.iter().map(|value| value.as_u64().map(|count| count as usize)).collect());
         counts.unwrap_or_else(|| panic!("{}: `{key}`: expected a list of counts", self.name))
     }
 
@@ -199,4 +205,35 @@ pub fn fill<M: Module>(module: M, mut weights: Tensors, public_name: impl Fn(&st
     let module = module.unwrap_or_else(|problem| panic!("golden weights: {problem}"));
     assert!(weights.is_empty(), "golden weights: left over: {:?}", weights.keys());
     module
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no golden case of kind `no-such-kind` was found")]
+    fn a_kind_without_cases_is_an_error() {
+        cases("no-such-kind");
+    }
+
+    #[test]
+    fn weights_are_read_from_safetensors_and_from_pytorch_checkpoints() {
+        let shape = |kind: &str, key: Option<&str>| cases(kind)[0].weights(key)["cls_token"].shape.clone();
+        assert_eq!(shape("beit", None), [1, 1, 32]);
+        assert_eq!(shape("mae", Some("model")), [1, 1, 32]);
+    }
+
+    #[test]
+    #[should_panic(expected = "missing `decoder_embed.bias`")]
+    fn a_missing_weight_is_named() {
+        let mut draws = vit_core::stream(0);
+        let device = vit_ops::cpu_device();
+        let scheme = vit_core::InitScheme::Timm;
+        let mut draw = vit_core::Draw { stream: &mut draws, device: &device, scheme };
+        let layer = vit_core::Linear::init(32, 32, true, &mut draw);
+        let mut weights = cases("mae")[0].weights(Some("model"));
+        weights.remove("decoder_embed.bias");
+        fill(layer, weights, |name| format!("decoder_embed.{name}"));
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vit_core::{Backbone, ConvConfig, VitConfig, stream};
 use vit_data::transform::Normalize;
 use vit_data::{
-    DataError, Dataset, Image, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth, ViewPlan, epoch_order,
+    DataError, Dataset, Image, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth, ViewPlan,
+    epoch_order,
 };
 use vit_train::{Batch, PretrainRecipe, TrainConfig, ViewConfig};
 
@@ -26,7 +27,11 @@ pub fn vit(config: &VitConfig, seed: u64) -> Backbone {
     let vit = config.init(&vit_ops::cpu_device(), &mut stream(seed));
     // timm's 0.02 leaves a random model close to its patch projection: spread the weights of the blocks.
     let spread = |name: &str, values: Vec<f32>, _: &[usize]| {
-        let factor = if name.ends_with(".weight") && name.contains("blocks") && !name.contains("norm") { 6.0 } else { 1.0 };
+        let factor = if name.ends_with(".weight") && name.contains("blocks") && !name.contains("norm") {
+            6.0
+        } else {
+            1.0
+        };
         values.into_iter().map(|x| factor * x).collect()
     };
     Backbone::Vit(vit_core::weights::map_params(vit, spread))
@@ -72,7 +77,9 @@ impl TinyData {
                     for channel in 0..3 {
                         let color = (turn + std::f64::consts::TAU * channel as f64 / 3.0).cos();
                         let noise = unit(seed, index, 1 + (y * side + x) * 3 + channel) - 0.5;
-                        rgb.push((128.0 + 60.0 * color + 30.0 * stripe + 50.0 * noise).clamp(0.0, 255.0) as u8);
+                        rgb.push(
+                            (128.0 + 60.0 * color + 30.0 * stripe + 50.0 * noise).clamp(0.0, 255.0) as u8
+                        );
                     }
                 }
             }
@@ -87,31 +94,39 @@ impl TinyData {
         }
     }
 
-    /// The first `n_per_class` samples of some classes of a data set, numbered anew from 0.
-    ///
-    /// # Panics
-    /// When it has fewer, or a sample cannot be read.
-    pub fn some_classes(data: &dyn Dataset, classes: &[u32], n_per_class: usize) -> Self {
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
-        let mut n_of_class = vec![0; classes.len()];
-        for index in 0..data.len() {
-            let label = data.label(index);
-            let Some(class) = classes.iter().position(|&class| label == Some(class)) else { continue };
-            if n_of_class[class] == n_per_class {
-                continue;
+    /// `n` images that only their layout tells apart: a light square on a noisy ground of any color, in one of
+    /// the four corners, which is the class. Class `i % 4` at index `i`.
+    pub fn corners(n: usize, seed: u64) -> Self {
+        let side = IMAGE_PX;
+        let image = |index: usize| {
+            let draw = |counter: usize| unit(seed, index, counter);
+            let class = index % 4;
+            let half = side / 2;
+            // A square of 4 to 6 px, anywhere inside its quarter of the image.
+            let size = 4 + (3.0 * draw(0)) as usize;
+            let within = |counter: usize| (draw(counter) * (half - size + 1) as f64) as usize;
+            let (left, top) = (class % 2 * half + within(1), class / 2 * half + within(2));
+            let ground = [3, 4, 5].map(|counter| 60.0 + 130.0 * draw(counter));
+            let mut rgb = Vec::with_capacity(side * side * 3);
+            for y in 0..side {
+                for x in 0..side {
+                    let inside = (left..left + size).contains(&x) && (top..top + size).contains(&y);
+                    for (channel, ground) in ground.iter().enumerate() {
+                        let noise = 30.0 * (draw(6 + (y * side + x) * 3 + channel) - 0.5);
+                        let light = if inside { 55.0 } else { 0.0 };
+                        rgb.push((ground + light + noise).clamp(0.0, 255.0) as u8);
+                    }
+                }
             }
-            let sample = data.sample(index).unwrap_or_else(|error| panic!("{error}"));
-            let Picture::Image(image) = sample.picture else { panic!("{}: expected images", data.name()) };
-            n_of_class[class] += 1;
-            images.push(image);
-            labels.push(Some(class as u32));
-            if n_of_class.iter().all(|&n| n == n_per_class) {
-                break;
-            }
+            Image { width_px: side, height_px: side, rgb }
+        };
+        Self {
+            name: format!("corners:{seed}"),
+            classes: ["upper left", "upper right", "lower left", "lower right"].map(str::to_owned).into(),
+            images: (0..n).map(image).collect(),
+            labels: (0..n).map(|index| Some((index % 4) as u32)).collect(),
+            n_reads: AtomicUsize::new(0),
         }
-        assert_eq!(images.len(), classes.len() * n_per_class, "{}: too few samples", data.name());
-        let names = classes.iter().map(|&class| data.classes()[class as usize].clone()).collect();
-        Self { name: data.name(), classes: names, images, labels, n_reads: AtomicUsize::new(0) }
     }
 
     /// The same images with labels that say nothing: dealt out anew.

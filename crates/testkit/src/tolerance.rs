@@ -28,14 +28,20 @@ impl Tolerance {
 /// With the name, the worst place, ours and the expected value there, and how many are out of tolerance.
 pub fn assert_near(name: &str, ours: &HostTensor, expected: &HostTensor, tolerance: Tolerance) {
     let scalars = ours.values.len() == 1 && expected.values.len() == 1;
-    assert!(scalars || ours.shape == expected.shape, "{name}: shape: ours {:?}, expected {:?}", ours.shape, expected.shape);
+    assert!(
+        scalars || ours.shape == expected.shape,
+        "{name}: shape: ours {:?}, expected {:?}",
+        ours.shape,
+        expected.shape
+    );
     let excess = |at: usize| {
         let (ours, expected) = (ours.values[at], expected.values[at]);
         let excess = (ours - expected).abs() - tolerance.abs - tolerance.rel * expected.abs();
         if excess.is_nan() { f64::INFINITY } else { excess }
     };
-    let out: Vec<usize> =
-        (0..ours.values.len()).filter(|&at| !tolerance.allows(ours.values[at], expected.values[at])).collect();
+    let out: Vec<usize> = (0..ours.values.len())
+        .filter(|&at| !tolerance.allows(ours.values[at], expected.values[at]))
+        .collect();
     let Some(&worst) = out.iter().max_by(|&&a, &&b| excess(a).total_cmp(&excess(b))) else { return };
     panic!(
         "{name}{:?}: ours {}, expected {}, tolerance {} + {}·|expected|; {} of {} values are out of tolerance",

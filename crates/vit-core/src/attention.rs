@@ -49,7 +49,8 @@ impl Attention {
     }
 
     fn show_projections(&self, qkv: &Tensor<3>, block: usize, look: &mut dyn Look) {
-        for (part, site) in [Site::Query(block), Site::Key(block), Site::Value(block)].into_iter().enumerate() {
+        for (part, site) in [Site::Query(block), Site::Key(block), Site::Value(block)].into_iter().enumerate()
+        {
             if look.wants(site) {
                 look.see(site, Seen::Heads(self.part(qkv, part)));
             }

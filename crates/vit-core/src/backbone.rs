@@ -23,6 +23,7 @@ impl<'a> Pass<'a> {
 
 /// Any encoder.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process holds a handful, and parameters are behind pointers")]
 pub enum Backbone {
     /// A Vision Transformer.
     Vit(Vit),

@@ -132,8 +132,7 @@ pub fn mae_sin_cos(width: usize, grid: Grid, n_prefix: usize) -> Vec<f32> {
     for row in 0..grid.rows {
         for column in 0..grid.columns {
             for position in [column, row] {
-                let angle =
-                    |k: usize| position as f64 * libm::pow(10000.0, -(k as f64) / quarter as f64);
+                let angle = |k: usize| position as f64 * libm::pow(10000.0, -(k as f64) / quarter as f64);
                 table.extend((0..quarter).map(|k| libm::sin(angle(k)) as f32));
                 table.extend((0..quarter).map(|k| libm::cos(angle(k)) as f32));
             }
@@ -153,7 +152,10 @@ mod tests {
     }
 
     fn assert_near(ours: &[f64], expected: &[f64]) {
-        assert!(ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-6), "{ours:?} against {expected:?}");
+        assert!(
+            ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-6),
+            "{ours:?} against {expected:?}"
+        );
     }
 
     #[test]

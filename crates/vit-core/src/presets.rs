@@ -135,7 +135,9 @@ mod tests {
 
     #[test]
     fn the_count_from_sizes_is_the_count_of_the_module() {
-        for text in ["vit-ti/16", "vit:dim=24,depth=2,heads=3,patch=8,image=32,registers=4,layer_scale=0.1,classes=7"] {
+        for text in
+            ["vit-ti/16", "vit:dim=24,depth=2,heads=3,patch=8,image=32,registers=4,layer_scale=0.1,classes=7"]
+        {
             let config = arch(text).expect(text);
             let model = config.init(&vit_ops::cpu_device(), &mut stream(0));
             assert_eq!(model.num_params(), config.n_params(), "{text}");
@@ -146,7 +148,9 @@ mod tests {
     fn a_misspelled_architecture_says_what_was_expected() {
         let error = |text: &str| arch(text).expect_err(text);
         assert!(error("vit-xl/16").contains("vit-nano, vit-ti"));
-        assert!(error("vit:dim=32,depth=3,heads=5,patch=8,image=32").contains("multiple of heads (5); found 32"));
+        assert!(
+            error("vit:dim=32,depth=3,heads=5,patch=8,image=32").contains("multiple of heads (5); found 32")
+        );
         assert!(error("vit:dim=32,depth=3,heads=4,patch=8").contains("expected `image=…`"));
         assert!(error("vit-s/x").contains("found `x`"));
     }

@@ -146,7 +146,10 @@ impl VitConfig {
             return Err(format!("dim: expected a multiple of heads ({heads}); found {width}"));
         }
         if self.positions == Positions::SinCos && !self.width.is_multiple_of(4) {
-            return Err(format!("dim: expected a multiple of 4 for sine–cosine positions; found {}", self.width));
+            return Err(format!(
+                "dim: expected a multiple of 4 for sine–cosine positions; found {}",
+                self.width
+            ));
         }
         if self.depth == 0 {
             return Err("depth: expected at least 1; found 0".into());

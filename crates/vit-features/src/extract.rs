@@ -1,9 +1,9 @@
 //! Features of a whole data set, for those who want the arrays themselves.
 
 use crate::lab::take;
+use crate::study::Arrays;
 use crate::{Lab, Passage, Select, Source, StudyError};
 use burn::tensor::{Tensor, TensorData};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
 use vit_data::{Loader, LoaderOptions, Order};
@@ -12,7 +12,7 @@ use vit_data::{Loader, LoaderOptions, Order};
 #[derive(Clone, Debug, Default)]
 pub struct Features {
     /// Select → shape and values, row-major; the first dimension is samples.
-    pub arrays: BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    pub arrays: Arrays,
     /// The class of each sample.
     pub labels: Vec<Option<u32>>,
     /// The name of each sample.
@@ -22,7 +22,7 @@ pub struct Features {
 struct Collect<'a> {
     model: &'a Backbone,
     selects: &'a [Select],
-    arrays: &'a mut BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    arrays: &'a mut Arrays,
 }
 
 impl Look for Collect<'_> {

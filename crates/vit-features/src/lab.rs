@@ -1,9 +1,10 @@
 //! The lab: one forward per model and batch, whatever the number of studies.
 
 use crate::select::{Part, Place};
+use crate::study::Arrays;
 use crate::{BatchInfo, Opened, Role, Select, StudyError, Taken};
 use burn::tensor::{Device, Tensor, TensorData};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
 use vit_data::{Dataset, Loader, LoaderOptions, Order, ViewPlan};
@@ -73,7 +74,7 @@ pub fn observe(
             indices: &host.indices,
             truths: &host.truths,
         };
-        let mut features = BTreeMap::new();
+        let mut features = Arrays::new();
         match &lab.source {
             Source::Pixels => {
                 let b = view.shape[0];
@@ -112,7 +113,7 @@ struct Looker<'a, 'b> {
     selects: &'a BTreeSet<Select>,
     studies: &'a mut [&'b mut Box<dyn Opened>],
     info: BatchInfo<'a>,
-    features: &'a mut BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    features: &'a mut Arrays,
     failed: Option<StudyError>,
 }
 

@@ -19,12 +19,18 @@ impl FromStr for Layers {
     type Err = StudyError;
 
     fn from_str(text: &str) -> Result<Self, StudyError> {
-        let wrong =
-            || StudyError::Select { expected: "layers as `all`, `last` or a list such as 0,5,11".into(), found: text.into() };
+        let wrong = || StudyError::Select {
+            expected: "layers as `all`, `last` or a list such as 0,5,11".into(),
+            found: text.into(),
+        };
         match text {
             "all" => Ok(Self::All),
             "last" => Ok(Self::Last),
-            list => list.split(',').map(|item| item.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>().map(Self::List),
+            list => list
+                .split(',')
+                .map(|item| item.trim().parse().map_err(|_| wrong()))
+                .collect::<Result<_, _>>()
+                .map(Self::List),
         }
     }
 }

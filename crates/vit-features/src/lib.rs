@@ -18,4 +18,6 @@ pub use findings::Findings;
 pub use lab::{Lab, Passage, Source, observe};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
-pub use study::{Accumulate, BatchInfo, Needs, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study, study};
+pub use study::{
+    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study, study,
+};

@@ -55,7 +55,12 @@ impl Select {
         match self.place {
             Place::NormedBlock(i)
             | Place::At(
-                Site::Block(i) | Site::Norm1(i) | Site::Norm2(i) | Site::Query(i) | Site::Key(i) | Site::Value(i),
+                Site::Block(i)
+                | Site::Norm1(i)
+                | Site::Norm2(i)
+                | Site::Query(i)
+                | Site::Key(i)
+                | Site::Value(i),
             ) => Some(i),
             Place::At(Site::Norm) => Some(depth),
             Place::Pixels | Place::At(_) => None,
@@ -126,7 +131,8 @@ fn places(text: &str, depth: usize) -> Option<Vec<Place>> {
         }
         Some(vec![index.parse().ok()?])
     };
-    let expand = |index: &str, place: fn(usize) -> Place| Some(blocks(index)?.into_iter().map(place).collect());
+    let expand =
+        |index: &str, place: fn(usize) -> Place| Some(blocks(index)?.into_iter().map(place).collect());
     if let Some(index) = text.strip_prefix("normed.block") {
         return expand(index, Place::NormedBlock);
     }
@@ -150,7 +156,8 @@ fn check(select: Select, model: &Backbone) -> Result<(), StudyError> {
     let depth = model.depth();
     let problem = match select {
         _ if select.layer(depth).is_some_and(|layer| layer > depth)
-            || matches!(select.place, Place::At(site) if site != Site::Norm) && select.layer(depth) == Some(depth)
+            || matches!(select.place, Place::At(site) if site != Site::Norm)
+                && select.layer(depth) == Some(depth)
             || select.place == Place::NormedBlock(depth) =>
         {
             Some(format!("a block from 0 to {}", depth - 1))

@@ -134,13 +134,16 @@ pub struct BatchInfo<'a> {
     pub truths: &'a [Truth],
 }
 
+/// Select → shape and values, row-major; the first dimension is samples.
+pub type Arrays = BTreeMap<Select, (Vec<usize>, Vec<f32>)>;
+
 /// What was taken from one batch for studies: features on the host.
 #[derive(Clone, Debug)]
 pub struct Taken<'a> {
     /// The batch.
     pub info: BatchInfo<'a>,
     /// `[B, D]` or `[B, tokens, D]` of every select wanted, row-major with its shape.
-    pub features: &'a BTreeMap<Select, (Vec<usize>, Vec<f32>)>,
+    pub features: &'a Arrays,
 }
 
 /// What grows while batches pass. Its memory must not grow with the number of batches, but for what is documented.
@@ -214,14 +217,14 @@ pub trait Opened: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-struct Open<S: Study> {
+struct Asked<S: Study> {
     config: S::Config,
     shapes: Shapes,
     needs: Needs,
     acc: S::Acc,
 }
 
-impl<S: Study> Opened for Open<S> {
+impl<S: Study> Opened for Asked<S> {
     fn needs(&self) -> &Needs {
         &self.needs
     }
@@ -264,8 +267,11 @@ pub fn open_study<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Box<d
         });
     }
     let acc = S::open(config, shapes);
-    Ok(Box::new(Open::<S> { config: config.clone(), shapes: shapes.clone(), needs, acc }))
+    Ok(Box::new(Asked::<S> { config: config.clone(), shapes: shapes.clone(), needs, acc }))
 }
+
+/// Opens a study with options for shapes.
+pub type Open = fn(&toml::Table, &Shapes) -> Result<Box<dyn Opened>, StudyError>;
 
 /// One row of a registry of studies.
 pub struct StudyEntry {
@@ -274,7 +280,7 @@ pub struct StudyEntry {
     /// Parses options and gives the resolved recipe as TOML.
     pub resolve: fn(&toml::Table) -> Result<String, RecipeError>,
     /// Opens it with options.
-    pub open: fn(&toml::Table, &Shapes) -> Result<Box<dyn Opened>, StudyError>,
+    pub open: Open,
 }
 
 /// The row of a study.

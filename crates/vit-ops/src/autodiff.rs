@@ -80,7 +80,11 @@ impl<B: VitBackend> Backward<B, 1> for Attention {
 const FIRST_ORDER: &str = "gradients of gradients are not available for this operation";
 
 impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, C> {
-    fn vit_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn vit_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         let guards = [x.node(), weight.node(), bias.node()];
         let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
         match Linear.prepare::<C>(guards).compute_bound().stateful() {

@@ -34,7 +34,11 @@ pub struct AdamWStep {
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff: cfg(all()))]
 pub trait VitBackend: Backend {
     /// `y = x·Wᵀ + b` with `x: […, i]`, `W: [o, i]`, `b: [o]`.
-    fn vit_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn vit_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         portable::linear::<Self>(x, weight, bias)
     }
     /// Gradients of [`Self::vit_linear`]: `(dx, dW, db)`.

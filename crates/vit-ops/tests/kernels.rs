@@ -155,13 +155,24 @@ fn strided_and_sliced_inputs_give_what_copies_give() {
 #[test]
 fn adamw_follows_the_worked_example() {
     // p = 1, gradients .5, −.2, .1, lr .01, wd .05, betas .9/.95
-    let plain = |x: f64, dtype| Tensor::<2>::from_data(TensorData::new(vec![x], [1, 1]).convert_dtype(dtype), (&vit_ops::cpu_device(), dtype));
+    let plain = |x: f64, dtype| {
+        Tensor::<2>::from_data(
+            TensorData::new(vec![x], [1, 1]).convert_dtype(dtype),
+            (&vit_ops::cpu_device(), dtype),
+        )
+    };
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-6)] {
         let (mut p, mut m, mut v) = (plain(1.0, dtype), plain(0.0, dtype), plain(0.0, dtype));
         let expected = [0.989_500_000, 0.985_517_284, 0.981_152_404];
         for (i, (grad, expected)) in [0.5, -0.2, 0.1].into_iter().zip(expected).enumerate() {
-            let step =
-                AdamWStep { lr: 0.01, weight_decay: 0.05, beta1: 0.9, beta2: 0.95, eps: 1e-8, t: i as u32 + 1 };
+            let step = AdamWStep {
+                lr: 0.01,
+                weight_decay: 0.05,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                t: i as u32 + 1,
+            };
             (p, m, v) = adamw_step(p, plain(grad, dtype), m, v, step);
             assert_near("p", &values(p.clone()), &[expected], tolerance);
         }
@@ -170,7 +181,9 @@ fn adamw_follows_the_worked_example() {
 
 #[test]
 fn the_moving_average_keeps_its_share() {
-    let plain = |x: Vec<f64>| Tensor::<2>::from_data(TensorData::new(x, [1, 2]).convert_dtype(DType::F32), &vit_ops::cpu_device());
+    let plain = |x: Vec<f64>| {
+        Tensor::<2>::from_data(TensorData::new(x, [1, 2]).convert_dtype(DType::F32), &vit_ops::cpu_device())
+    };
     // .75·(4, 0) + .25·(0, 8) = (3, 2)
     let mean = ema_step(plain(vec![4.0, 0.0]), plain(vec![0.0, 8.0]), 0.75);
     assert_eq!(values(mean), vec![3.0, 2.0]);

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use std::collections::BTreeMap;
-use vit_core::weights::{NamedParam, WeightsError};
+use vit_core::weights::{NamedParam, Read, WeightsError};
 use vit_ops::{AdamWStep, adamw_step};
 
 /// Learning rate and weight decay of one parameter at one step.
@@ -43,7 +43,12 @@ impl AdamW {
     }
 
     /// One step over every parameter that has a gradient; `rates` gives each its own by name and shape.
-    pub fn step<M: Module>(&mut self, module: M, grads: Gradients, rates: &dyn Fn(&str, &[usize]) -> Rates) -> M {
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        grads: Gradients,
+        rates: &dyn Fn(&str, &[usize]) -> Rates,
+    ) -> M {
         self.n_steps += 1;
         module.map(&mut Apply { path: Vec::new(), optimizer: self, grads, rates })
     }
@@ -59,7 +64,12 @@ impl AdamW {
                     Ok(values) => values,
                     Err(error) => panic!("moments are f32: {error:?}"),
                 };
-                tensors.push(NamedParam { name: format!("{name}.{suffix}"), shape, values, trainable: false });
+                tensors.push(NamedParam {
+                    name: format!("{name}.{suffix}"),
+                    shape,
+                    values,
+                    trainable: false,
+                });
             }
         }
         tensors
@@ -74,7 +84,7 @@ impl AdamW {
         module: &M,
         n_steps: u32,
         device: &burn::tensor::Device,
-        read: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, WeightsError>,
+        read: Read,
     ) -> Result<(), WeightsError> {
         self.n_steps = n_steps;
         for param in vit_core::weights::names(module).into_iter().filter(|param| param.trainable) {

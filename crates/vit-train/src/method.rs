@@ -87,7 +87,9 @@ fn run<O: Objective>(request: &Request, watch: &mut dyn Watch) -> Result<Outcome
     if let Some(dir) = request.run_dir {
         let path = dir.join("recipe.toml");
         std::fs::create_dir_all(dir)
-            .and_then(|()| if request.resume && path.exists() { Ok(()) } else { std::fs::write(&path, &text) })
+            .and_then(
+                |()| if request.resume && path.exists() { Ok(()) } else { std::fs::write(&path, &text) },
+            )
             .map_err(|source| TrainError::Io { source, path })?;
     }
     let setting = Setting {

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use report::{Info, Recipe};
 use serde::{Deserialize, Serialize};
-use vit_core::weights::{NamedParam, WeightsError};
+use vit_core::weights::{NamedParam, Read, WeightsError};
 use vit_core::{Backbone, Stream, VitConfig};
 use vit_data::{HostBatch, Seed, ViewPlan};
 
@@ -148,10 +148,7 @@ pub trait Objective: Sized + Send {
     ///
     /// # Errors
     /// Whatever `read` returns.
-    fn with_state(
-        self,
-        read: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, WeightsError>,
-    ) -> Result<Self, WeightsError> {
+    fn with_state(self, read: Read) -> Result<Self, WeightsError> {
         let mut failed = None;
         let this = self.map_student(|student| match vit_core::weights::assign(student.clone(), read) {
             Ok(loaded) => loaded,

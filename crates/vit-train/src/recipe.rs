@@ -39,8 +39,9 @@ impl ViewConfig {
     /// # Errors
     /// When the name is unknown.
     pub fn normalization(&self) -> Result<Normalize, RecipeError> {
-        Normalize::from_name(&self.normalize)
-            .map_err(|_| RecipeError::value("views.normalize", "imagenet, half, clip or none", &self.normalize))
+        Normalize::from_name(&self.normalize).map_err(|_| {
+            RecipeError::value("views.normalize", "imagenet, half, clip or none", &self.normalize)
+        })
     }
 }
 
@@ -122,8 +123,9 @@ pub struct PretrainRecipe {
 
 impl Recipe for PretrainRecipe {
     fn check(&self) -> Result<(), RecipeError> {
-        let TrainConfig { epochs, batch, base_lr, beta1, beta2, log_every_steps, checkpoint_every_steps, .. } =
-            self.train;
+        let TrainConfig {
+            epochs, batch, base_lr, beta1, beta2, log_every_steps, checkpoint_every_steps, ..
+        } = self.train;
         let rules = [
             ("train.epochs", epochs > 0.0 && epochs.is_finite(), "above 0", epochs),
             ("train.batch", batch > 0, "at least 1", batch as f64),

@@ -155,8 +155,11 @@ fn one_step<O: Objective>(
     let seed = Seed(setting.recipe.seed);
     let mut step = Step { progress, seed, draws: seed.stream("step", &[progress.step as u64]) };
     let out = objective.loss(&batch, &mut step);
-    let terms: Vec<(&'static str, f64)> =
-        out.terms.iter().map(|term| (term.name, f64::from(term.value.clone().into_scalar::<f32>()))).collect();
+    let terms: Vec<(&'static str, f64)> = out
+        .terms
+        .iter()
+        .map(|term| (term.name, f64::from(term.value.clone().into_scalar::<f32>())))
+        .collect();
     if let Some(&(term, found)) = terms.iter().find(|(_, value)| !value.is_finite()) {
         let last = match setting.run_dir.and_then(latest_checkpoint) {
             Some(path) => format!("last good checkpoint: {}", path.display()),

@@ -15,8 +15,8 @@ use report::{Array, Block, Cell, Figure, Info, Metric, Report, Table, recipe};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   vitscope analyze attention-distance --weights runs/mae --data part-shapes
-  vitscope analyze attention-distance --weights runs/mae --weights runs/supervised --data part-shapes --limit 1000
-  vitscope analyze attention-distance --weights vit-s.safetensors --data folder:photos --layers 0,5,11";
+  vitscope analyze attention-distance --weights runs/a --weights runs/b --data part-shapes
+  vitscope analyze attention-distance --weights runs/a --data folder:photos --layers 0,5";
 
 /// The options of `analyze`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use std::io::Write;
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  vitscope completions bash > ~/.local/share/bash-completion/completions/vitscope
+  vitscope completions bash > /etc/bash_completion.d/vitscope
   vitscope completions zsh > ~/.zfunc/_vitscope
   vitscope completions fish > ~/.config/fish/completions/vitscope.fish";
 

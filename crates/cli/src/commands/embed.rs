@@ -20,15 +20,19 @@ use vit_features::{Passage, Role, Select, Source, extract, parse_selects};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
-SELECT is block{i}.cls|registers|patches|mean, block{i}.query|key|value.patches, norm1.{i}.…, norm2.{i}.…,
-norm.cls|registers|patches|mean or normed.block{i}.…; {i} counts from 0, * means every block.
-The ending of --out says the form: safetensors and npz hold every array with `labels` (−1 where there are none) and
-`ids`, npy one array, csv vectors only.
+SELECT is one of these; {i} counts from 0, * means every block:
+  block{i}.cls|registers|patches|mean     a block's output
+  normed.block{i}.…                       a block's output through the final norm
+  norm.…                                  after the final norm
+  norm1.{i}.…, norm2.{i}.…                after the norms of a block
+  block{i}.query|key|value.patches        inside attention
+The ending of --out says the form: safetensors and npz hold every array with `labels`
+(−1 where there are none) and `ids`, npy one array, csv vectors only.
 
 Examples:
   vitscope embed --weights runs/mae --data part-shapes --out features.safetensors
-  vitscope embed --weights vit-s.safetensors --data folder:photos --select 'block*.cls,norm.cls' --out layers.npz
-  vitscope embed --weights runs/mae --data part-shapes --select norm.mean --split all --out table.csv";
+  vitscope embed --weights runs/mae --data folder:photos --select 'block*.cls' --out a.npz
+  vitscope embed --weights runs/mae --data part-shapes --select norm.mean --out table.csv";
 
 /// The options of `embed`.
 #[derive(Debug, clap::Args)]

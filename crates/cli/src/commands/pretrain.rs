@@ -9,6 +9,7 @@ use crate::names::{self, Names, hint};
 use crate::outcome::{Done, OutDir, Stop};
 use crate::progress::{Progress, TrainWatch};
 use crate::settings::Settings;
+use crate::studies::sentence;
 use anyhow::{Context, anyhow, bail};
 use report::store::write_file;
 use report::{Block, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Report, Series, recipe};
@@ -127,7 +128,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     report.story.push(Block::Text(format!(
         "{} ({}), {} training samples. The whole recipe stands in `recipe.toml`, every logged step in `metrics.jsonl`, \
          the encoder in `{WEIGHTS_FILE}`.",
-        method.info.line,
+        sentence(method.info.line),
         method.info.source,
         train.indices.len()
     )));
@@ -231,16 +232,16 @@ fn describe_log(report: &mut Report, log: &[Logged]) {
     };
     let one_term = last.losses.len() <= 2;
     let names: Vec<&str> = last.losses.iter().map(|(name, _)| name.as_str()).collect();
-    for name in &names {
+    // The only term of a loss is the loss.
+    let shown: Vec<&str> = names.iter().copied().filter(|name| *name == "loss" || !one_term).collect();
+    for name in &shown {
         report.metrics.push(Metric::new(*name, mean_of(name, tail), "loss"));
     }
     let per_point = log.len().div_ceil(MAX_POINTS);
     let points = |value: &dyn Fn(&[Logged]) -> f64| -> Vec<(f64, f64)> {
         log.chunks(per_point).map(|lines| (lines[lines.len() / 2].epoch, value(lines))).collect()
     };
-    // The only term of a loss is the loss.
-    let shown = names.iter().filter(|name| **name == "loss" || !one_term);
-    let series = shown.map(|name| Series::new(*name, points(&|lines| mean_of(name, lines)))).collect();
+    let series = shown.iter().map(|name| Series::new(*name, points(&|lines| mean_of(name, lines)))).collect();
     let plot =
         LinePlot { x_label: "epoch".into(), y_label: "loss".into(), series, reference_lines: Vec::new() };
     let caption = format!(

@@ -16,8 +16,9 @@ use report::store::write_file;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   vitscope probe knn --weights runs/mae --data part-shapes
-  vitscope probe knn --weights vit-s.safetensors --data folder:photos --layers last --limit 5000
-  vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]' --expect 'best.top1>=0.5'
+  vitscope probe knn --weights vit-s.safetensors --data folder:photos --layers last
+  vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]'
+  vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
   vitscope probe runs/probe-1/recipe.toml --out again";
 
 /// The options of `probe`.

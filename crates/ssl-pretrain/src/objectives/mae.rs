@@ -7,8 +7,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{
-    Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass, Pool, Positions,
-    Resample, Vit, VitConfig, mae_sin_cos, patchify, unpatchify,
+    Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass, Pool,
+    Positions, Resample, Vit, VitConfig, mae_sin_cos, patchify, unpatchify,
 };
 use vit_data::{Seed, ViewPlan};
 use vit_train::{Batch, Objective, Preview, Step, StepOut, Term, Tile, ViewConfig};
@@ -138,7 +138,8 @@ impl MaeNet {
         let x = self.restore(x, ids) + self.decoder_pos_embed.val(); // [B, 1 + N, width]
         let mut nobody = NoLook;
         let mut pass = Pass::look(&mut nobody);
-        let x = (self.decoder_blocks.iter().enumerate()).fold(x, |x, (i, block)| block.forward(x, i, &mut pass));
+        let x =
+            (self.decoder_blocks.iter().enumerate()).fold(x, |x, (i, block)| block.forward(x, i, &mut pass));
         let x = self.decoder_pred.forward(self.decoder_norm.forward(x)); // [B, 1 + N, P·P·3]
         let [b, t, values] = x.dims();
         Predicted { patches: x.slice([0..b, 1..t, 0..values]), grid }
@@ -241,7 +242,9 @@ impl Objective for Mae {
         let n_patches = encoder.grid().n_patches();
         let n_kept = crate::mask::n_kept(n_patches, config.mask_ratio);
         if n_kept == 0 || n_kept == n_patches {
-            return Err(format!("expected a mask ratio that keeps some of {n_patches} patches; found {n_kept} kept"));
+            return Err(format!(
+                "expected a mask ratio that keeps some of {n_patches} patches; found {n_kept} kept"
+            ));
         }
         Ok(Self { net: MaeNet::init(config, encoder, device, seed), config: config.clone() })
     }

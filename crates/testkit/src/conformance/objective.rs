@@ -35,7 +35,8 @@ impl<O: Objective> ObjectiveTrial<O> {
     /// When the options are not the objective's.
     pub fn new(options: &str) -> Self {
         let table: toml::Table = options.parse().expect("options are TOML");
-        let config: O::Config = recipe::from_table(table, "options").unwrap_or_else(|error| panic!("{error}"));
+        let config: O::Config =
+            recipe::from_table(table, "options").unwrap_or_else(|error| panic!("{error}"));
         let device = vit_ops::cpu_device().autodiff();
         let seed = Seed(11);
         let data: Arc<dyn Dataset> = Arc::new(tiny::TinyData::stripes(16, 4, 0));
@@ -68,7 +69,13 @@ impl<O: Objective> ObjectiveTrial<O> {
     ///
     /// # Panics
     /// When the objective gives no loss.
-    pub fn step(&self, objective: O, optimizer: &mut AdamW, step: usize, between: &mut dyn FnMut(&O)) -> (O, f32) {
+    pub fn step(
+        &self,
+        objective: O,
+        optimizer: &mut AdamW,
+        step: usize,
+        between: &mut dyn FnMut(&O),
+    ) -> (O, f32) {
         let out = objective.loss(&self.batch, &mut self.draws(step));
         let total = out.terms.into_iter().map(|Term { value, .. }| value).reduce(|sum, term| sum + term);
         let total = total.unwrap_or_else(|| panic!("`{}` gave no loss term", O::INFO.name));
@@ -127,7 +134,10 @@ fn terms_are_named_and_finite<O: Objective>(trial: &ObjectiveTrial<O>) {
     let terms = trial.terms(&trial.start(trial.seed), 0);
     assert!(!terms.is_empty(), "`{name}` has no loss term");
     let names: BTreeSet<&str> = terms.iter().map(|(term, _)| *term).collect();
-    assert!(names.len() == terms.len() && !names.contains(""), "`{name}`: terms {names:?} are not named one by one");
+    assert!(
+        names.len() == terms.len() && !names.contains(""),
+        "`{name}`: terms {names:?} are not named one by one"
+    );
     for (term, value) in terms {
         assert!(value.is_finite(), "`{name}`: term `{term}` is {value}");
     }
@@ -146,7 +156,10 @@ fn every_trainable_parameter_gets_a_gradient<O: Objective>(trial: &ObjectiveTria
         };
         assert!(trainable, "`{name}`: frozen parameter `{param}` has a gradient");
         assert_eq!(grad.shape, shape, "`{name}`: gradient of `{param}`");
-        assert!(grad.values.iter().all(|x| x.is_finite()), "`{name}`: the gradient of `{param}` is not finite");
+        assert!(
+            grad.values.iter().all(|x| x.is_finite()),
+            "`{name}`: the gradient of `{param}` is not finite"
+        );
         assert!(grad.values.iter().any(|&x| x != 0.0), "`{name}`: the gradient of `{param}` is zero");
     }
 }
@@ -155,7 +168,11 @@ fn the_loss_falls<O: Objective>(trial: &ObjectiveTrial<O>) {
     let (_, losses) = trial.steps(trial.start(trial.seed), &mut optimizer(), 0, 20);
     let mean = |part: &[f32]| part.iter().sum::<f32>() / part.len() as f32;
     let (first, last) = (mean(&losses[..3]), mean(&losses[17..]));
-    assert!(last < first, "`{}`: the loss does not fall on a batch it sees again and again: {losses:?}", O::INFO.name);
+    assert!(
+        last < first,
+        "`{}`: the loss does not fall on a batch it sees again and again: {losses:?}",
+        O::INFO.name
+    );
 }
 
 fn the_seed_decides_the_loss<O: Objective>(trial: &ObjectiveTrial<O>) {
@@ -198,9 +215,14 @@ fn what_is_restored_goes_on_alike<O: Objective>(trial: &ObjectiveTrial<O>) {
         assert_eq!(saved.shape, shape, "`{name}`: shape of `{param}` in the state");
         Ok(saved.values)
     };
-    let restored = trial.start(Seed(99)).with_state(&mut read).unwrap_or_else(|error| panic!("`{name}`: {error}"));
+    let restored =
+        trial.start(Seed(99)).with_state(&mut read).unwrap_or_else(|error| panic!("`{name}`: {error}"));
     assert!(saved.is_empty(), "`{name}`: saved, but never read again: {:?}", saved.keys());
-    assert_eq!(trial.terms(&objective, 4), trial.terms(&restored, 4), "`{name}`: the next loss after restoring");
+    assert_eq!(
+        trial.terms(&objective, 4),
+        trial.terms(&restored, 4),
+        "`{name}`: the next loss after restoring"
+    );
     // The update after the step must go on alike too, and what was restored must still be trainable.
     let next = |objective: O| trial.steps(objective, &mut optimizer(), 4, 3).1;
     assert_eq!(next(objective), next(restored), "`{name}`: training after restoring");
@@ -211,5 +233,9 @@ fn the_export_runs_without_autodiff<O: Objective>(trial: &ObjectiveTrial<O>) {
     let tokens = backbone.infer(trial.batch.views[0].clone().inner()).all;
     assert!(!tokens.is_autodiff(), "`{}`: the exported encoder is on an autodiff device", O::INFO.name);
     let values = crate::HostTensor::of(tokens).values;
-    assert!(values.iter().all(|x| x.is_finite()), "`{}`: the exported encoder gives {values:?}", O::INFO.name);
+    assert!(
+        values.iter().all(|x| x.is_finite()),
+        "`{}`: the exported encoder gives {values:?}",
+        O::INFO.name
+    );
 }

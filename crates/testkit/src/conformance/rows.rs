@@ -20,7 +20,8 @@ pub fn rows_are_sayable(rows: &[Info]) {
 }
 
 fn is_kebab_case(name: &str) -> bool {
-    let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let word =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.split('-').all(word)
 }
 
@@ -37,9 +38,11 @@ pub fn options_are_strict(name: &str, resolve: &dyn Fn(&Table) -> Result<String,
         Err(error) => panic!("`{name}`: an unknown option was refused for another reason: {error}"),
         Ok(_) => panic!("`{name}`: an unknown option was accepted"),
     }
-    let text = resolve(&Table::new()).unwrap_or_else(|error| panic!("`{name}`: defaults were refused: {error}"));
+    let text =
+        resolve(&Table::new()).unwrap_or_else(|error| panic!("`{name}`: defaults were refused: {error}"));
     let table: Table = text.parse().unwrap_or_else(|error| panic!("`{name}`: resolved options: {error}"));
-    let again = resolve(&table).unwrap_or_else(|error| panic!("`{name}`: its own defaults were refused: {error}"));
+    let again =
+        resolve(&table).unwrap_or_else(|error| panic!("`{name}`: its own defaults were refused: {error}"));
     assert_eq!(text, again, "`{name}`: resolved options do not parse back to themselves");
 }
 

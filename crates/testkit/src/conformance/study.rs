@@ -55,7 +55,13 @@ impl StudyTrial {
     ///
     /// # Panics
     /// When one of them cannot use what it sees.
-    pub fn show(&self, studies: &mut [Box<dyn Opened>], (part, of): (usize, usize), batch: usize, n_threads: usize) {
+    pub fn show(
+        &self,
+        studies: &mut [Box<dyn Opened>],
+        (part, of): (usize, usize),
+        batch: usize,
+        n_threads: usize,
+    ) {
         let source = Source::Model(&self.model);
         let device = vit_ops::cpu_device();
         let lab = Lab { source, plan: tiny::plan(), batch, n_threads, device };
@@ -125,7 +131,12 @@ fn numbers_are_finite_and_told_apart(name: &str, findings: &Findings) {
         assert!(seen.insert(place(metric)), "`{name}`: two numbers for {}", place(metric));
     }
     for array in &findings.arrays {
-        assert_eq!(array.shape.iter().product::<usize>(), array.values.len(), "`{name}`: array `{}`", array.name);
+        assert_eq!(
+            array.shape.iter().product::<usize>(),
+            array.values.len(),
+            "`{name}`: array `{}`",
+            array.name
+        );
         assert!(array.values.iter().all(|x| x.is_finite()), "`{name}`: array `{}`", array.name);
     }
 }

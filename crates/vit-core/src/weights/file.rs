@@ -3,7 +3,7 @@
 use super::{NamedParam, WeightsError, assign, names, params};
 use crate::{Backbone, ConvConfig, VitConfig, stream};
 use burn::tensor::Device;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -60,7 +60,11 @@ impl TensorFile {
     /// When the file cannot be read, or is not a whole safetensors file.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let io = |source| WeightsError::Io { source, path: path.to_owned() };
-        let malformed = |expected: String, found: String| WeightsError::Malformed { expected, found, path: path.to_owned() };
+        let malformed = |expected: String, found: String| WeightsError::Malformed {
+            expected,
+            found,
+            path: path.to_owned(),
+        };
         let mut file = File::open(path).map_err(io)?;
         let file_bytes = file.metadata().map_err(io)?.len();
         let mut length = [0u8; 8];
@@ -73,17 +77,17 @@ impl TensorFile {
             let found = format!("a header length of {header_bytes} in a file of {file_bytes} bytes");
             return Err(malformed("a safetensors file".into(), found));
         }
-        let mut bytes = length.to_vec();
-        bytes.resize(8 + header_bytes as usize, 0);
-        file.read_exact(&mut bytes[8..]).map_err(io)?;
-        let header = match SafeTensors::read_metadata(&bytes) {
-            Ok((_, header)) => header,
+        let mut bytes = vec![0u8; header_bytes as usize];
+        file.read_exact(&mut bytes).map_err(io)?;
+        // Not `SafeTensors::read_metadata`, which wants the whole file in memory; this checks all offsets too.
+        let header: Metadata = match serde_json::from_slice(&bytes) {
+            Ok(header) => header,
             Err(error) => return Err(malformed("a safetensors header".into(), error.to_string())),
         };
         let data_start = 8 + header_bytes;
-        let data_bytes = header.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
-        if data_start + data_bytes != file_bytes {
-            let expected = format!("{} bytes, as the header says", data_start + data_bytes);
+        let whole_bytes = data_start.saturating_add(header.data_len() as u64);
+        if whole_bytes != file_bytes {
+            let expected = format!("{whole_bytes} bytes, as the header says");
             return Err(malformed(expected, format!("{file_bytes} bytes")));
         }
         Ok(Self { file, path: path.to_owned(), data_start, header })

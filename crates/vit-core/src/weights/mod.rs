@@ -8,7 +8,7 @@ mod file;
 mod walk;
 
 pub use file::{ModelConfig, TensorFile, load, save, save_tensors};
-pub use walk::{NamedParam, assign, map_params, names, params};
+pub use walk::{NamedParam, Read, assign, map_params, names, params};
 
 use std::path::PathBuf;
 

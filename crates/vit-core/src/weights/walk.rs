@@ -68,9 +68,15 @@ pub fn names<M: Module>(module: &M) -> Vec<NamedParam> {
     collect(module, false)
 }
 
+/// Gives the values of a tensor by its name and shape.
+pub type Read<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, super::WeightsError>;
+
+/// Name, old values and shape to new values.
+type Change<'a> = &'a mut dyn FnMut(&str, Vec<f32>, &[usize]) -> Vec<f32>;
+
 struct Apply<'a> {
     path: Vec<String>,
-    change: &'a mut dyn FnMut(&str, Vec<f32>, &[usize]) -> Vec<f32>,
+    change: Change<'a>,
     wants_old: bool,
 }
 
@@ -110,7 +116,10 @@ pub fn map_params<M: Module>(module: M, mut change: impl FnMut(&str, Vec<f32>, &
 ///
 /// # Panics
 /// When the source returns another number of values than the shape has.
-pub fn assign<M: Module, E>(module: M, mut source: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>) -> Result<M, E> {
+pub fn assign<M: Module, E>(
+    module: M,
+    mut source: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+) -> Result<M, E> {
     let mut failed = None;
     let mut change = |name: &str, _: Vec<f32>, shape: &[usize]| -> Vec<f32> {
         let n = shape.iter().product();

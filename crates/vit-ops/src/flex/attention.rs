@@ -110,11 +110,14 @@ pub(super) fn forward(qkv: &[f32], size: Size) -> Vec<f32> {
             matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
         }
     };
-    out.par_chunks_mut(t * width).zip(qkv.par_chunks(3 * t * width)).for_each_init(Vec::new, |p, (out, image)| {
-        for head in 0..n_heads {
-            one_head(image, head, out, p);
-        }
-    });
+    out.par_chunks_mut(t * width).zip(qkv.par_chunks(3 * t * width)).for_each_init(
+        Vec::new,
+        |p, (out, image)| {
+            for head in 0..n_heads {
+                one_head(image, head, out, p);
+            }
+        },
+    );
     out
 }
 

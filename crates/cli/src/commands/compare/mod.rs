@@ -16,7 +16,7 @@ use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
 use report::{ImageGrid, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
 use std::path::{Path, PathBuf};
-use vit_data::{Dataset, Picture, Split};
+use vit_data::{Picture, Split};
 use vit_features::Role as Side;
 
 /// The name of the floor without a model.

@@ -51,6 +51,8 @@ pub(crate) struct CompareRecipe {
     pub n_seeds: u64,
     /// Side of the images in pixels.
     pub size_px: usize,
+    /// Side in pixels at which raw pixels are compared; smaller than `size_px` where that would be slow.
+    pub raw_pixels_px: usize,
     /// `imagenet`, `half`, `clip` or `none`.
     pub normalize: String,
     /// Samples in a batch while models are asked.

@@ -179,7 +179,7 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let view =
+    let mut view =
         View { size_px: plan.recipe.size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? };
     let (source, shapes) = match backbone {
         Some(model) => {
@@ -192,7 +192,10 @@ fn ask(
             }
             (Source::Model(model), Shapes::of(model, name, view.size_px, &Layers::All)?)
         }
-        None => (Source::Pixels, Shapes::of_pixels(view.size_px)),
+        None => {
+            view.size_px = plan.recipe.raw_pixels_px;
+            (Source::Pixels, Shapes::of_pixels(view.size_px))
+        }
     };
     let shapes = on_data(shapes, &plan.sides, seed);
     let just_asked: Vec<Asked> = asked.iter().map(|(study, _)| study.clone()).collect();
