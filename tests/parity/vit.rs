@@ -27,9 +27,13 @@ fn config_of(case: &Case) -> VitConfig {
             "no_embed_class" => set(&mut config.position_of_class, value.as_bool().map(|without| !without)),
             "init_values" => set(&mut config.layer_scale, Some(value.as_f64())),
             "global_pool" => set(&mut config.pool, pool(value)),
+            "fc_norm" => value.as_bool().map(|_| ()),
             _ => None,
         };
         assert!(understood.is_some(), "{}: {key} = {value} is not understood", case.name);
+    }
+    if config.pool == Pool::Mean && case.meta.config.get("fc_norm").and_then(Value::as_bool) == Some(false) {
+        config.pool = Pool::NormedMean;
     }
     config
 }

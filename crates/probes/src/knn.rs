@@ -101,8 +101,8 @@ impl Side {
 }
 
 /// The bank and the questions.
-#[derive(Default)]
 pub struct KnnAcc {
+    wanted: Vec<Select>,
     train: Side,
     test: Side,
 }
@@ -123,8 +123,8 @@ impl Accumulate for KnnAcc {
             side.labels.push(label);
         }
         for (&select, (shape, values)) in taken.features {
-            if !select.is_vector() {
-                continue;
+            if !self.wanted.contains(&select) {
+                continue; // another study asked for it
             }
             if let Some(at) = values.iter().position(|x| !x.is_finite()) {
                 let found = format!("{} in {select}", values[at]);
@@ -191,12 +191,14 @@ impl Study for Knn {
         Ok(Needs { sites: Vec::new(), selects: candidates(config, shapes)?, train: true, labels: true })
     }
 
-    fn open(_: &KnnConfig, _: &Shapes) -> KnnAcc {
-        KnnAcc::default()
+    fn open(config: &KnnConfig, shapes: &Shapes) -> KnnAcc {
+        // What the model cannot have was refused by `needs`.
+        let wanted = candidates(config, shapes).unwrap_or_default();
+        KnnAcc { wanted, train: Side::default(), test: Side::default() }
     }
 
     fn finish(config: &KnnConfig, shapes: &Shapes, acc: KnnAcc) -> Result<Findings, StudyError> {
-        let KnnAcc { train, test } = acc;
+        let KnnAcc { train, test, .. } = acc;
         if train.labels.len() < 2 || test.labels.is_empty() {
             let found = format!("{} and {}", train.labels.len(), test.labels.len());
             return Err(value_error("at least 2 training samples and 1 test sample", found));
@@ -214,6 +216,7 @@ impl Study for Knn {
 /// The numbers of neighbors that the bank can give.
 fn usable(ks: &[usize], n_bank: usize) -> Vec<usize> {
     let mut usable: Vec<usize> = ks.iter().map(|&k| k.min(n_bank)).collect();
+    usable.sort_unstable();
     usable.dedup();
     usable
 }

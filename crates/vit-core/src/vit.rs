@@ -30,6 +30,8 @@ pub enum Pool {
     Class,
     /// The mean of the patch tokens, then its own norm (`fc_norm`); there is no norm over tokens.
     Mean,
+    /// The mean of the patch tokens after the final norm over tokens.
+    NormedMean,
 }
 
 /// The whole configuration of a [`Vit`]; it travels in the metadata of its weights.
@@ -56,7 +58,7 @@ pub struct VitConfig {
     pub n_registers: usize,
     /// Where positions come from.
     pub positions: Positions,
-    /// Whether the position table has a row for the class token.
+    /// Whether the position table has rows for the prefix: the class token and registers (timm's default).
     pub position_of_class: bool,
     /// How positions are resampled to other grids.
     pub resample: Resample,
@@ -175,7 +177,7 @@ impl VitConfig {
 
     /// Rows of the position table that belong to the prefix.
     fn n_position_prefix(&self) -> usize {
-        usize::from(self.class_token && self.position_of_class)
+        if self.position_of_class { self.n_prefix() } else { 0 }
     }
 
     /// The blocks' configuration with drop path rising linearly to `drop_path`.
@@ -230,7 +232,7 @@ impl VitConfig {
             mask_token: self.mask_token.then(|| draw.constant([1, 1, d], 0.0)),
             patch_embed: PatchEmbed::init(self.patch_px, d, &mut draw),
             blocks: (0..self.depth).map(|i| self.block(i).init(&mut draw)).collect(),
-            norm: (self.pool == Pool::Class).then(|| LayerNorm::init(d, self.eps, &draw)),
+            norm: (self.pool != Pool::Mean).then(|| LayerNorm::init(d, self.eps, &draw)),
             fc_norm: (self.pool == Pool::Mean).then(|| LayerNorm::init(d, self.eps, &draw)),
             head: (self.n_classes > 0).then(|| Linear::init(d, self.n_classes, true, &mut draw)),
             config: self.clone(),
@@ -259,19 +261,20 @@ impl Vit {
             Keep::Visible { ids, n_per_image } => gather_tokens(patches, ids, *n_per_image),
             Keep::All | Keep::Swap { .. } => patches,
         };
-        let mut parts = Vec::with_capacity(3);
-        if let Some(class) = &self.cls_token {
-            let class = match prefix_positions {
-                Some(position) => class.val() + position,
-                None => class.val(),
+        let d = self.config.width;
+        let class = self.cls_token.as_ref().map(|class| class.val());
+        let registers = self.reg_token.as_ref().map(|registers| registers.val());
+        let prefix: Vec<Tensor<3>> = class.into_iter().chain(registers).collect();
+        let all = if prefix.is_empty() {
+            patches
+        } else {
+            let prefix = Tensor::cat(prefix, 1); // [1, P, D]
+            let prefix = match prefix_positions {
+                Some(positions) => prefix + positions,
+                None => prefix,
             };
-            parts.push(class.expand([b, 1, self.config.width]));
-        }
-        if let Some(registers) = &self.reg_token {
-            parts.push(registers.val().expand([b, self.config.n_registers, self.config.width]));
-        }
-        parts.push(patches);
-        let all = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 1) }; // [B, P + N, D]
+            Tensor::cat(vec![prefix.expand([b, self.config.n_prefix(), d]), patches], 1) // [B, P + N, D]
+        };
         show(pass.look, Site::Embed, &all);
         Tokens { all, n_prefix: self.config.n_prefix(), has_class: self.config.class_token, grid }
     }
@@ -321,12 +324,12 @@ impl Vit {
         head.forward(self.pool(tokens))
     }
 
-    /// Rows of the position table for the class token and for the patches of `grid`.
+    /// Rows of the position table for the prefix and for the patches of `grid`.
     fn positions(&self, grid: Grid) -> (Option<Tensor<3>>, Tensor<3>) {
         let n_prefix = self.config.n_position_prefix();
         let table = self.pos_embed.val();
         let [_, n, d] = table.dims();
-        let prefix = (n_prefix > 0).then(|| table.clone().slice([0..1, 0..1]));
+        let prefix = (n_prefix > 0).then(|| table.clone().slice([0..1, 0..n_prefix]));
         let from = self.config.grid();
         let patches = table.slice([0..1, n_prefix..n]); // [1, N, D]
         if grid == from {
@@ -373,4 +376,44 @@ pub(crate) fn gather_tokens(x: Tensor<3>, ids: &[usize], n_per_image: usize) -> 
         .collect();
     let flat = Tensor::<1, Int>::from_data(TensorData::new(flat, [b * n_per_image]), &x.device());
     x.reshape([b * n, d]).select(0, flat).reshape([b, n_per_image, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NoLook, weights::names};
+
+    fn tiny() -> VitConfig {
+        VitConfig { image_px: 16, patch_px: 8, width: 8, depth: 1, n_heads: 2, ..VitConfig::default() }
+    }
+
+    fn encode(config: &VitConfig) -> (Vit, Tokens) {
+        let device = vit_ops::cpu_device();
+        let model = config.init(&device, &mut crate::stream(0));
+        let pixels = Tensor::zeros([2, 3, 16, 16], &device);
+        let tokens = model.encode(pixels, &mut Pass::look(&mut NoLook));
+        (model, tokens)
+    }
+
+    #[test]
+    fn positions_of_the_prefix_cover_registers_too() {
+        let (model, tokens) = encode(&VitConfig { n_registers: 3, ..tiny() });
+        assert_eq!(model.pos_embed.dims(), [1, 1 + 3 + 4, 8]);
+        assert_eq!(tokens.all.dims(), [2, 8, 8]);
+        let (model, _) = encode(&VitConfig { n_registers: 3, position_of_class: false, ..tiny() });
+        assert_eq!(model.pos_embed.dims(), [1, 4, 8]);
+    }
+
+    #[test]
+    fn each_pooling_has_its_norm() {
+        let norms = |pool| -> Vec<String> {
+            let (model, tokens) = encode(&VitConfig { pool, ..tiny() });
+            assert_eq!(model.pool(&tokens).dims(), [2, 8]);
+            let names = names(&model).into_iter().map(|param| param.name);
+            names.filter(|name| name.ends_with("norm.weight")).collect()
+        };
+        assert_eq!(norms(Pool::Class), ["norm.weight"]);
+        assert_eq!(norms(Pool::Mean), ["fc_norm.weight"]);
+        assert_eq!(norms(Pool::NormedMean), ["norm.weight"]);
+    }
 }

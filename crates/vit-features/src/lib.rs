@@ -19,5 +19,6 @@ pub use lab::{Lab, Passage, Source, observe};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study, study,
+    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study,
+    study,
 };

@@ -41,7 +41,7 @@ impl Backdrop {
         let side = SIZE_PX as f64;
         let n_blobs = if kind == 1 { 9 + draws.index(8) } else { 2 + draws.index(5) };
         let blobs = (0..n_blobs).map(|_| {
-            let bright = draws.uniform(0.78, 1.22);
+            let bright = draws.uniform(0.88, 1.12);
             Blob {
                 center: (draws.uniform(0.0, side), draws.uniform(0.0, side)),
                 radius_px: draws.uniform(3.0, 11.0),

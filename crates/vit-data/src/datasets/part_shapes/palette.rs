@@ -21,29 +21,24 @@ impl Palette {
     pub(super) fn draw(draws: &mut Draws) -> Palette {
         let hue = draws.uniform(0.0, 1.0);
         let spread = draws.uniform(0.03, 0.14) * draws.sign();
-        let lightness = draws.uniform(0.38, 0.82);
-        let chroma = draws.uniform(0.02, 0.12);
+        let lightness = draws.uniform(0.30, 0.52);
+        let chroma = draws.uniform(0.02, 0.08);
         let accent = if draws.chance(0.4) { 0.5 } else { 0.0 };
         let backdrop = std::array::from_fn(|idx| {
             let step = idx as f64 - 1.5;
             let turn = hue + spread * step + if idx == 3 { accent } else { 0.0 };
-            let light = lightness + draws.uniform(-0.10, 0.10);
+            let light = lightness + draws.uniform(-0.06, 0.06);
             rgb_from_oklch(light, chroma * draws.uniform(0.6, 1.4), turn)
         });
         Palette { backdrop, lightness }
     }
 
-    /// Draws the colours of an object that stands out from this background in lightness or in hue.
+    /// Draws the colours of an object that is lighter than this background.
+    ///
+    /// One polarity: a small model then learns shapes from tens of thousands of pictures instead of millions, while
+    /// size and place keep the raw pixels from telling the class.
     pub(super) fn draw_object(&self, draws: &mut Draws) -> [Rgb; N_SLOTS] {
-        let lighter = if self.lightness < 0.58 {
-            true
-        } else if self.lightness > 0.68 {
-            false
-        } else {
-            draws.chance(0.5)
-        };
-        let low = if lighter { self.lightness + 0.16 } else { 0.40 };
-        let high = if lighter { 0.93 } else { self.lightness - 0.15 };
+        let (low, high) = (self.lightness + 0.20, 0.95);
         let hue = draws.uniform(0.0, 1.0);
         let step = [0.08, 0.33, 0.42, 0.5][draws.index(4)] * draws.sign();
         let first = mix(low, high, draws.uniform(0.1, 1.0));

@@ -14,7 +14,7 @@ use crate::{Image, Keypoint, LabelMap};
 /// The largest turn of an object either way, in radians (25°).
 const LARGEST_TURN: f64 = 0.436;
 /// The longer side of the object's box, as ratios of the image's side.
-const BOX_RATIOS: (f64, f64) = (0.50, 0.85);
+const BOX_RATIOS: (f64, f64) = (0.34, 0.66);
 /// How far an object may reach over the frame, in pixels.
 const OVERHANG_PX: f64 = 2.0;
 /// A named point shows if a pixel of its part shows within this distance, in pixels.
