@@ -1,5 +1,8 @@
 //! What the user types.
 
+// Doc comments here are the help texts, shown as they stand: brackets and angles are no links or tags.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
 use crate::commands::{analyze, compare, completions, embed, list, pretrain, probe};
 use crate::names::Names;
 use clap::{ArgAction, Parser, Subcommand};

@@ -1,8 +1,8 @@
 //! `--expect 'top1[layer=11,k=20]>=0.7'`: what is stated of the numbers, and whether it holds.
 
-use crate::names::letters_apart;
 use crate::outcome::Stop;
 use anyhow::{anyhow, bail};
+use report::recipe::letters_apart;
 use report::{Metric, short_number};
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use crate::builtin::{self, BUILTINS};
 use crate::study_recipe::StudyKind;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
+use report::recipe::letters_apart;
 use std::ffi::OsStr;
 use vit_core::PRESETS;
 use vit_data::DATASETS;
@@ -101,22 +102,6 @@ pub(crate) fn hint<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> 
         }
         _ => String::new(),
     }
-}
-
-/// Levenshtein's distance.
-pub(crate) fn letters_apart(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -187,8 +187,8 @@ fn nearest(word: &str, phrase: &str) -> Option<String> {
         .then(|| known.to_owned())
 }
 
-/// Levenshtein distance: insertions, deletions and substitutions of letters.
-fn letters_apart(a: &str, b: &str) -> usize {
+/// The Levenshtein distance: the least insertions, deletions and substitutions of letters that make `a` into `b`.
+pub fn letters_apart(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

@@ -9,7 +9,7 @@ mod set;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::error::RecipeError;
+pub use self::error::{RecipeError, letters_apart};
 pub use self::set::set;
 
 /// A configuration that can be read from TOML and says itself whether its values make sense.
