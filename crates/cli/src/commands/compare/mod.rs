@@ -68,6 +68,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let settings = Settings::of(common)?;
     let progress = Progress::of(common);
     let recipe = read_recipe(args, common)?;
+    run::check(&recipe)?;
     let given = given_models(args, &settings)?;
     let out = OutDir::claim(common.out.as_deref(), "compare", common.overwrite, args.resume)?;
     let sides = Sides {

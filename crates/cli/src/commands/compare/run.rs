@@ -17,7 +17,7 @@ use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
 use vit_features::{Layers, Shapes, Source, StudyEntry};
-use vit_train::{Preview, Request, TrainError};
+use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
 #[derive(Serialize, Deserialize)]
@@ -26,6 +26,34 @@ struct Kept {
     own_top1: Option<f64>,
     preview: Option<Preview>,
     loss: Vec<(f64, f64)>,
+}
+
+/// Whether everything that the recipe names is there, and its options are sound; before anything is written.
+pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
+    for (study, _) in asked(recipe, Role::Trained)? {
+        (study.entry.resolve)(&study.options)?;
+    }
+    untrained_config(recipe)?;
+    for model in &recipe.train {
+        (method(&model.objective)?.resolve)(&recipe.pretraining(model, recipe.seed))?;
+    }
+    Ok(())
+}
+
+/// The objective of a name.
+fn method(name: &str) -> anyhow::Result<&'static Method> {
+    ssl_pretrain::OBJECTIVES.iter().find(|method| method.info.name == name).ok_or_else(|| {
+        let names: Vec<&str> = ssl_pretrain::OBJECTIVES.iter().map(|method| method.info.name).collect();
+        anyhow!("objective: expected one of {}; found `{name}`", names.join(", "))
+    })
+}
+
+/// The architecture that is trained, at the comparison's size.
+fn untrained_config(recipe: &CompareRecipe) -> anyhow::Result<ModelConfig> {
+    let mut config = arch(&recipe.model).map_err(|problem| anyhow!(problem))?;
+    config.image_px = recipe.size_px;
+    config.check().map_err(|problem| anyhow!("model `{}`: {problem}", recipe.model))?;
+    Ok(ModelConfig::Vit(config))
 }
 
 /// Every model in every run.
@@ -54,12 +82,7 @@ pub(super) fn every_model(
         announce(&format!("untrained{run}"));
         let config = match given.first() {
             Some((_, model)) if plan.recipe.train.is_empty() => ModelConfig::of(&model.backbone),
-            _ => {
-                let mut config = arch(&plan.recipe.model).map_err(|problem| anyhow!(problem))?;
-                config.image_px = plan.recipe.size_px;
-                config.check().map_err(|problem| anyhow!("model `{}`: {problem}", plan.recipe.model))?;
-                ModelConfig::Vit(config)
-            }
+            _ => untrained_config(plan.recipe)?,
         };
         let untrained = config.init(&plan.settings.device, seed);
         all.push(ask(plan, UNTRAINED, Role::Untrained, Some(&untrained), seed)?);
@@ -89,11 +112,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
         return Ok((vit_core::weights::load(&weights_file, None, &plan.settings.device)?, kept));
     }
     let recipe = plan.recipe.pretraining(model, seed);
-    let method = ssl_pretrain::OBJECTIVES.iter().find(|method| method.info.name == recipe.objective);
-    let method = method.ok_or_else(|| {
-        let names: Vec<&str> = ssl_pretrain::OBJECTIVES.iter().map(|method| method.info.name).collect();
-        anyhow!("objective: expected one of {}; found `{}`", names.join(", "), recipe.objective)
-    })?;
+    let method = method(&recipe.objective)?;
     let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
     let request = Request {
         recipe: &recipe,

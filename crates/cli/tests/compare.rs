@@ -1,0 +1,128 @@
+//! `vitscope compare` from nothing: trained, asked, one offline page; resumed, refused, and without training.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A comparison small enough for a test.
+const RECIPE: &str = r#"
+data = "part-shapes"
+model = "vit:dim=16,depth=2,heads=2,patch=16,image=64,positions=sin-cos"
+size_px = 64
+raw_pixels_px = 16
+normalize = "half"
+batch = 16
+n_previews = 3
+
+[[train]]
+name = "supervised"
+objective = "supervised"
+views = { scale = [1.0, 1.0], flip_prob = 0.0 }
+train = { epochs = 1.0, batch = 12, base_lr = 1e-3, warmup_epochs = 0.0, log_every_steps = 1 }
+options = { pool = "mean" }
+
+[[train]]
+name = "mae"
+objective = "mae"
+views = { scale = [0.6, 1.0], flip_prob = 0.5 }
+train = { epochs = 1.0, batch = 12, base_lr = 1e-3, warmup_epochs = 0.0, log_every_steps = 1 }
+options = { decoder_width = 16, decoder_depth = 1, decoder_heads = 2 }
+
+[[probes]]
+study = "knn"
+options = { ks = [1, 5], headline_k = 5 }
+
+[[analyses]]
+study = "attention-distance"
+"#;
+
+fn run(dir: &TempDir, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitscope"));
+    command.args(args).current_dir(dir.path()).stdin(Stdio::null());
+    command.output().expect("the binary runs")
+}
+
+fn desk() -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("small.toml"), RECIPE).expect("a recipe");
+    dir
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).expect("a report")).expect("JSON")
+}
+
+fn without_time(mut report: Value) -> Value {
+    report["provenance"]["elapsed_secs"] = Value::Null;
+    report
+}
+
+const COMPARE: [&str; 7] = ["compare", "--recipe", "small.toml", "--limit", "48", "--out", "out"];
+
+#[test]
+fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
+    let dir = desk();
+    let first = run(&dir, &COMPARE);
+    let stderr = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert_eq!(first.status.code(), Some(0), "{stderr}");
+    let stdout = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert_eq!(stdout.lines().last(), Some("out/report.html"));
+    assert!(stderr.contains("[4/4] mae"), "progress names the stages: {stderr}");
+
+    let page = std::fs::read_to_string(dir.path().join("out/report.html")).expect("a page");
+    for what in ["raw-pixels", "untrained", "supervised", "mae", "chance", "What MAE restores"] {
+        assert!(page.contains(what), "the page speaks of {what}");
+    }
+    let outside = page.replace("http://www.w3.org/", "");
+    assert!(
+        !outside.contains("http://") && !outside.contains("https://"),
+        "the page asks nobody for anything"
+    );
+
+    let report = json(&dir.path().join("out/report.json"));
+    assert_eq!(report["kind"], "compare");
+    let best = |model: &str| {
+        let metrics = report["metrics"].as_array().expect("metrics");
+        metrics.iter().any(|m| m["name"] == "best.top1" && m["params"]["model"] == model)
+    };
+    assert!(["raw-pixels", "untrained", "supervised", "mae"].into_iter().all(best));
+    for file in ["mae/knn/report.json", "mae/attention-distance/report.md", "mae/run/backbone.safetensors"] {
+        assert!(dir.path().join("out").join(file).exists(), "{file}");
+    }
+
+    // What is finished is taken up: another way to the same report.
+    let again = run(&dir, &[&COMPARE[..], &["--resume"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(without_time(json(&dir.path().join("out/report.json"))), without_time(report));
+
+    // And one that was cut off before the last model is brought to the same end.
+    let report = json(&dir.path().join("out/report.json"));
+    std::fs::remove_dir_all(dir.path().join("out/mae")).expect("removed");
+    let rest = run(&dir, &[&COMPARE[..], &["--resume"]].concat());
+    assert_eq!(rest.status.code(), Some(0), "{}", String::from_utf8_lossy(&rest.stderr));
+    assert_eq!(without_time(json(&dir.path().join("out/report.json"))), without_time(report));
+}
+
+#[test]
+fn compare_takes_models_that_are_there_and_refuses_what_cannot_be() {
+    let dir = desk();
+    let given = "small=vit:dim=16,depth=2,heads=2,patch=16,image=64";
+    let two = run(&dir, &["compare", given, "--recipe", "small.toml", "--limit", "48", "--out", "given"]);
+    assert_eq!(two.status.code(), Some(0), "{}", String::from_utf8_lossy(&two.stderr));
+    let report = json(&dir.path().join("given/report.json"));
+    assert_eq!(report["model"], "small");
+
+    let refused = |args: &[&str], says: &str| {
+        let output = run(&dir, args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(says), "`{says}` in: {stderr}");
+    };
+    refused(&["compare", given, "--recipe", "small.toml", "--limit", "48", "--out", "given"], "not empty");
+    refused(&["compare", "untrained=vit-nano/8", "--recipe", "small.toml", "--out", "x"], "not a floor's");
+    refused(&["compare", "--recipe", "none.toml", "--out", "x"], "found none: none.toml");
+    refused(&["compare", "--recipe", "small.toml", "--set", "probes.0.study=no", "--out", "x"], "found `no`");
+    refused(&["compare", "--recipe", "small.toml", "--set", "sise_px=3", "--out", "x"], "sise_px");
+    assert!(!dir.path().join("x").exists(), "nothing is left of what was refused");
+}
