@@ -109,7 +109,8 @@ fn percent(value: f64) -> String {
 }
 
 fn points(value: f64) -> String {
-    format!("{:+.1} points", 100.0 * value)
+    let sign = if value < 0.0 { '−' } else { '+' };
+    format!("{sign}{:.1} points", 100.0 * value.abs())
 }
 
 fn cards(material: &Material) -> Vec<(String, String, String)> {
@@ -117,7 +118,9 @@ fn cards(material: &Material) -> Vec<(String, String, String)> {
     for (name, _) in &material.models {
         let Some(score) = material.score(name, "best.top1") else { continue };
         let note = match score.low_high {
-            Some((low, high)) => format!("kNN top-1, best layer; 95 % {}–{}", percent(low), percent(high)),
+            Some((low, high)) => {
+                format!("kNN top-1, best layer; 95 %: {:.1}–{:.1}", 100.0 * low, 100.0 * high)
+            }
             None => "kNN top-1, best layer".into(),
         };
         cards.push((name.clone(), percent(score.mean), note));
@@ -175,13 +178,13 @@ fn best_layers(material: &Material) -> Table {
         "Best layers",
         [
             "model",
-            "best features (chosen on held-out)",
+            "best features",
             "held-out top-1",
             "test top-1",
             "95 % low",
             "95 % high",
-            "minus untrained",
-            "minus raw pixels",
+            "vs untrained",
+            "vs raw pixels",
             "own classifier",
         ],
     );
@@ -213,7 +216,7 @@ fn best_layers(material: &Material) -> Table {
     );
     table.note(format!(
         "kNN with k = {}; the same candidates (every block and the final norm, class token and mean of patches) for \
-         every model.",
+         every model, the best chosen on held-out training samples.",
         material.headline_k
     ))
 }
