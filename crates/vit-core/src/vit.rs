@@ -3,7 +3,7 @@
 use crate::block::show;
 use crate::{
     Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, Pass, PatchEmbed, Resample, Site,
-    Stream, Tokens, mae_sin_cos, resample_table,
+    Stream, Tokens, mae_sin_cos, resize_matrix,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -336,15 +336,13 @@ impl Vit {
             return (prefix, patches);
         }
         // A matrix product with fixed weights: exact, differentiable, the same on every backend.
-        let identity_width = 1;
         let n_from = from.n_patches();
-        let mut matrix = vec![0.0f32; grid.n_patches() * n_from];
-        for column in 0..n_from {
-            let mut unit = vec![0.0f32; n_from];
-            unit[column] = 1.0;
-            let resampled = resample_table(&unit, identity_width, 0, (from, grid), self.config.resample);
-            for (row, weight) in resampled.into_iter().enumerate() {
-                matrix[row * n_from + column] = weight;
+        let vertical = resize_matrix(from.rows, grid.rows, self.config.resample);
+        let horizontal = resize_matrix(from.columns, grid.columns, self.config.resample);
+        let mut matrix = Vec::with_capacity(grid.n_patches() * n_from);
+        for row in vertical.chunks_exact(from.rows) {
+            for column in horizontal.chunks_exact(from.columns) {
+                matrix.extend(row.iter().flat_map(|v| column.iter().map(move |h| (v * h) as f32)));
             }
         }
         let matrix = TensorData::new(matrix, [grid.n_patches(), n_from]);

@@ -99,6 +99,7 @@ fn run<O: Objective>(request: &Request, watch: &mut dyn Watch) -> Result<Outcome
         data: Arc::clone(&request.data),
         indices: request.indices.clone(),
         device: &device,
+        plain_device: &request.device,
         run_dir: request.run_dir,
         resume: request.resume,
         n_threads: request.n_threads,

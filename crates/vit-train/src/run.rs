@@ -57,7 +57,10 @@ pub(crate) struct Setting<'a> {
     pub data: Arc<dyn Dataset>,
     /// The samples used, where not all.
     pub indices: Option<Arc<Vec<usize>>>,
+    /// With autodiff: where the objective lives.
     pub device: &'a Device,
+    /// The same without: where the optimizer's moments live.
+    pub plain_device: &'a Device,
     pub run_dir: Option<&'a Path>,
     pub resume: bool,
     pub n_threads: usize,
@@ -91,8 +94,8 @@ pub(crate) fn train<O: Objective>(
     let mut step = 0;
     let latest = setting.run_dir.filter(|_| setting.resume).and_then(latest_checkpoint);
     if let Some(folder) = latest {
-        let inner = vit_ops::cpu_device();
-        (objective, step) = checkpoint::load(&folder, objective, &mut optimizer, &setting.resolved, &inner)?;
+        (objective, step) =
+            checkpoint::load(&folder, objective, &mut optimizer, &setting.resolved, setting.plain_device)?;
     }
     let mut log = match setting.run_dir {
         Some(dir) => Some(Log::open(&dir.join("metrics.jsonl"), step)?),
