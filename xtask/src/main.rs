@@ -1,4 +1,4 @@
-//! Tasks of the workspace: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask docs`.
+//! Tasks of the workspace: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask docs`, `cargo xtask new`.
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
@@ -7,6 +7,7 @@
 
 mod ci;
 mod docs;
+mod new;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ Usage: cargo xtask <TASK>
 Tasks:
   ci     the gate: format, tidy, clippy, rustdoc, then all tests; stops at the first failure
   tidy   the rules that no compiler checks: layers, file heads and sizes, pages and recipes
-  docs   the rendered book, where mdbook is installed";
+  docs   the rendered book, where mdbook is installed
+  new    objective|probe|analysis NAME: a method that works, its registry line, recipe and page";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&workspace_root()),
         ["tidy"] => tidy::run(&workspace_root()),
         ["docs"] => docs::run(&workspace_root()),
+        ["new", kind, name] => new::run(&workspace_root(), kind, name),
         ["help" | "-h" | "--help"] => {
             println!("{HELP}");
             ExitCode::SUCCESS
