@@ -12,17 +12,16 @@ use testkit::tiny::{self, TinyData};
 use vit_core::{Backbone, Vit, VitConfig};
 use vit_data::{Dataset, Seed, ViewPlan};
 use vit_train::{
-    Batch, Flow, Method, NoWatch, Objective, Outcome, PretrainRecipe, Request, Step, StepOut, StepReport,
-    TrainError, ViewConfig, Watch, latest_checkpoint, method,
+    Batch, Flow, Method, NoWatch, Objective, Outcome, PretrainRecipe, Request, SampleCost, Step, StepOut,
+    StepReport, TrainError, ViewConfig, Watch, latest_checkpoint, method,
 };
 
 /// Three epochs of four steps.
 const N_STEPS: usize = 12;
 
 fn recipe(objective: &str) -> PretrainRecipe {
-    let options =
-        if objective == "mae" { "decoder_width = 16\ndecoder_depth = 1\ndecoder_heads = 2" } else { "" };
-    tiny::recipe(objective, options, 3.0)
+    let options = if objective == "spoiled" { String::new() } else { tiny::small_options(objective) };
+    tiny::recipe(objective, &options, 3.0)
 }
 
 fn run(
@@ -42,6 +41,8 @@ fn run(
         run_dir: Some(dir),
         resume,
         n_threads: 1,
+        init_from: None,
+        clock: || 0.0,
     };
     (method.run)(&request, watch)
 }
@@ -182,6 +183,10 @@ impl Objective for Spoiled {
         Supervised::init(config, encoder, n_classes, device, seed).map(Self)
     }
 
+    fn sample_cost(&self) -> SampleCost {
+        self.0.sample_cost()
+    }
+
     fn student(&self) -> &Vit {
         self.0.student()
     }
@@ -239,6 +244,8 @@ fn a_run_that_cannot_begin_says_why() {
             run_dir: None,
             resume: false,
             n_threads: 0,
+            init_from: None,
+            clock: || 0.0,
         };
         (row.run)(&request, &mut NoWatch).err().expect("a refusal")
     };

@@ -8,7 +8,7 @@ use testkit::conformance::{ObjectiveTrial, objective_keeps_its_contract};
 use vit_core::weights::{NamedParam, WeightsError, assign, params};
 use vit_core::{Backbone, NoLook, Pass, Vit, VitConfig};
 use vit_data::{Seed, ViewPlan};
-use vit_train::{AdamW, Batch, Objective, Progress, Step, StepOut, Term, ViewConfig, ema_update};
+use vit_train::{AdamW, Batch, Objective, Progress, SampleCost, Step, StepOut, Term, ViewConfig, ema_update};
 
 /// Cross-entropy on the labels, and agreement with an average of past students. Momentum in percent.
 struct MeanTeacher<const MOMENTUM_PERCENT: u32> {
@@ -46,6 +46,10 @@ impl<const MOMENTUM_PERCENT: u32> Objective for MeanTeacher<MOMENTUM_PERCENT> {
         let student = config.init(device, &mut seed.stream("weights", &[]));
         let teacher = student.clone().no_grad();
         Ok(Self { student, teacher })
+    }
+
+    fn sample_cost(&self) -> SampleCost {
+        SampleCost { forward_macs: 2 * self.student.config.macs(4), n_tokens: 5 }
     }
 
     fn student(&self) -> &Vit {

@@ -31,28 +31,7 @@ impl Builtin {
     }
 }
 
-macro_rules! builtin {
-    ($kind:literal, $name:literal) => {
-        Builtin {
-            kind: $kind,
-            name: $name,
-            text: include_str!(concat!("../../../recipes/", $kind, "/", $name, ".toml")),
-        }
-    };
-}
-
-/// Every recipe in the binary: one row each.
-pub(crate) const BUILTINS: &[Builtin] = &[
-    builtin!("pretrain", "supervised-part-shapes"),
-    builtin!("pretrain", "mae-part-shapes"),
-    builtin!("pretrain", "supervised-fashion-mnist"),
-    builtin!("pretrain", "mae-fashion-mnist"),
-    builtin!("probe", "knn"),
-    builtin!("analyze", "attention-distance"),
-    builtin!("compare", "part-shapes"),
-    builtin!("compare", "fashion-mnist"),
-    builtin!("compare", "images"),
-];
+include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
 
 /// The recipes of a verb.
 pub(crate) fn of_kind(kind: &str) -> impl Iterator<Item = &'static Builtin> {

@@ -29,7 +29,14 @@ static ALLOCATOR: vit_ops::Allocator = vit_ops::Allocator {};
 
 fn main() -> ExitCode {
     vit_ops::keep_pages();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("error: {}", usage_line(&error));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         eprintln!(
@@ -108,6 +115,15 @@ fn chain(error: &anyhow::Error) -> String {
         text.push_str(&cause);
     }
     text
+}
+
+/// What is wrong with a command line, in one line: the reason and the hint of the nearest name.
+fn usage_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.split("\n\nUsage:").next().unwrap_or_default();
+    let text = text.split("\n\nFor more information").next().unwrap_or_default();
+    let line = one_line(text.trim_start_matches("error:"));
+    format!("{line}; `--help` says more")
 }
 
 /// The text without line breaks.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use vit_core::weights::{self, ModelConfig, NamedParam, TensorFile};
-use vit_core::{Backbone, PRESETS, arch};
+use vit_core::{Backbone, PRESETS, Vit, arch};
 use vit_data::transform::Normalize;
 
 /// The weights in a run folder.
@@ -89,6 +89,21 @@ pub(crate) fn open(text: &str, arch_words: Option<&str>, settings: &Settings) ->
         normalize: Normalize::IMAGENET,
         is_untrained: true,
     })
+}
+
+/// The Vision Transformer of a weights file or run folder, and the digest of its file.
+///
+/// # Errors
+/// When there is none, or it is of another kind.
+pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, String)> {
+    let model = open(text, None, settings)?;
+    match model.backbone {
+        _ if model.is_untrained => {
+            bail!("init_from: expected a weights file or a run folder; found random weights: {text}")
+        }
+        Backbone::Vit(vit) => Ok((vit, model.sha256)),
+        other => bail!("init_from: expected a Vision Transformer; found {}: {text}", other.kind()),
+    }
 }
 
 fn from_file(

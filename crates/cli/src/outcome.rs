@@ -103,6 +103,7 @@ const OURS: &[&str] = &[
     "arrays.safetensors",
     "figures",
     "metrics.jsonl",
+    vit_train::EVENT_FILE,
     "checkpoints",
     "backbone.safetensors",
 ];

@@ -195,4 +195,8 @@ impl Watch for TrainWatch<'_> {
         task.advance(1);
         if interrupted() { Flow::Stop } else { Flow::Continue }
     }
+
+    fn note(&mut self, sentence: &str) {
+        self.progress.say(sentence);
+    }
 }

@@ -5,7 +5,7 @@ use anyhow::bail;
 use burn::tensor::Device;
 use report::Provenance;
 use serde_json::Value;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Samples in a batch of a study where nobody says otherwise.
 const BATCH: usize = 64;
@@ -67,6 +67,11 @@ impl Settings {
             ..Provenance::default()
         }
     }
+}
+
+/// Seconds since 1970, for the times that TensorBoard shows.
+pub(crate) fn secs_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The device of a name.

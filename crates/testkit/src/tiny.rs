@@ -205,6 +205,18 @@ pub fn views() -> ViewConfig {
     ViewConfig { size_px: IMAGE_PX, scale: (0.5, 1.0), normalize: "half".into(), ..ViewConfig::default() }
 }
 
+/// Options that make an objective small enough for a test: those of its built-in recipe for part-shapes.
+///
+/// # Panics
+/// When there is no such recipe.
+pub fn small_options(objective: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/pretrain/");
+    let path = format!("{path}{objective}-part-shapes.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let recipe: toml::Table = text.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
+    recipe.get("options").map(|options| toml::to_string(options).expect("TOML")).unwrap_or_default()
+}
+
 /// A recipe for a short run of a tiny model: 8 samples a batch, every step logged, a checkpoint every third step.
 ///
 /// # Panics
@@ -215,6 +227,7 @@ pub fn recipe(objective: &str, options: &str, epochs: f64) -> PretrainRecipe {
         model: VIT.into(),
         data: "stripes".into(),
         seed: 3,
+        init_from: None,
         drop_path: 0.0,
         views: views(),
         train: TrainConfig {

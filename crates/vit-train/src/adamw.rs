@@ -1,9 +1,10 @@
 //! AdamW over a module, its state kept by parameter name.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use crate::Grads;
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData};
 use std::collections::BTreeMap;
-use vit_core::weights::{NamedParam, Read, WeightsError};
+use vit_core::weights::{MapByName, NamedParam, Read, WeightsError, map_by_name};
 use vit_ops::{AdamWStep, adamw_step};
 
 /// Learning rate and weight decay of one parameter at one step.
@@ -43,14 +44,9 @@ impl AdamW {
     }
 
     /// One step over every parameter that has a gradient; `rates` gives each its own by name and shape.
-    pub fn step<M: Module>(
-        &mut self,
-        module: M,
-        grads: Gradients,
-        rates: &dyn Fn(&str, &[usize]) -> Rates,
-    ) -> M {
+    pub fn step<M: Module>(&mut self, module: M, grads: Grads, rates: &dyn Fn(&str, &[usize]) -> Rates) -> M {
         self.n_steps += 1;
-        module.map(&mut Apply { path: Vec::new(), optimizer: self, grads, rates })
+        map_by_name(module, &mut Apply { optimizer: self, grads, rates })
     }
 
     /// The moments as named tensors `{parameter}.m` and `{parameter}.v`.
@@ -101,27 +97,17 @@ impl AdamW {
 }
 
 struct Apply<'a> {
-    path: Vec<String>,
     optimizer: &'a mut AdamW,
-    grads: Gradients,
+    grads: Grads,
     rates: &'a dyn Fn(&str, &[usize]) -> Rates,
 }
 
-impl ModuleMapper for Apply<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(grad) = param.val().grad_remove(&mut self.grads) else { return param };
-        let name = self.path.join(".");
+impl MapByName for Apply<'_> {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = self.grads.remove(name) else { return param };
         let shape = param.dims();
         let n: usize = shape.iter().product();
-        let rates = (self.rates)(&name, &shape);
+        let rates = (self.rates)(name, &shape);
         let optimizer = &mut *self.optimizer;
         let step = AdamWStep {
             lr: rates.lr,
@@ -131,14 +117,14 @@ impl ModuleMapper for Apply<'_> {
             eps: optimizer.eps,
             t: optimizer.n_steps,
         };
-        let Moments { m, v } = optimizer.moments.remove(&name).unwrap_or_else(|| {
+        let Moments { m, v } = optimizer.moments.remove(name).unwrap_or_else(|| {
             let zeros = || Tensor::zeros([n], &grad.device());
             Moments { m: zeros(), v: zeros() }
         });
         param.map(|tensor| {
             let value = tensor.inner().reshape([n]);
-            let (value, m, v) = adamw_step(value, grad.reshape([n]), m, v, step);
-            optimizer.moments.insert(name, Moments { m, v });
+            let (value, m, v) = adamw_step(value, grad, m, v, step);
+            optimizer.moments.insert(name.to_owned(), Moments { m, v });
             Tensor::from_inner(value.reshape(shape)).require_grad()
         })
     }

@@ -1,49 +1,32 @@
 //! The exponential moving average of a student: the teacher of self-distillation.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
+use vit_core::weights::{ByName, MapByName, map_by_name, visit_by_name};
 use vit_ops::ema_step;
 
+#[derive(Default)]
 struct Collect {
-    path: Vec<String>,
     flat: BTreeMap<String, Tensor<1>>,
 }
 
-impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl ByName for Collect {
+    fn see<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let n = tensor.dims().iter().product::<usize>();
-        self.flat.insert(self.path.join("."), tensor.inner().reshape([n]));
+        self.flat.insert(name.to_owned(), tensor.inner().reshape([n]));
     }
 }
 
 struct Follow {
-    path: Vec<String>,
     student: BTreeMap<String, Tensor<1>>,
     momentum: f64,
 }
 
-impl ModuleMapper for Follow {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
-        let Some(student) = self.student.remove(&name) else { return param };
+impl MapByName for Follow {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(student) = self.student.remove(name) else { return param };
         let momentum = self.momentum;
         param.map(|teacher| {
             let shape = teacher.dims();
@@ -62,7 +45,7 @@ impl ModuleMapper for Follow {
 /// # Source
 /// Tarvainen and Valpola, Mean teachers; after the optimizer's step, as in DINO and iBOT.
 pub fn ema_update<T: Module, S: Module>(teacher: T, student: &S, momentum: f64) -> T {
-    let mut collect = Collect { path: Vec::new(), flat: BTreeMap::new() };
-    student.visit(&mut collect);
-    teacher.map(&mut Follow { path: Vec::new(), student: collect.flat, momentum })
+    let mut collect = Collect::default();
+    visit_by_name(student, &mut collect);
+    map_by_name(teacher, &mut Follow { student: collect.flat, momentum })
 }

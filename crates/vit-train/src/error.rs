@@ -1,6 +1,6 @@
 //! What can stop training.
 
-use report::RecipeError;
+use report::{RecipeError, ReportError};
 use std::path::PathBuf;
 use vit_core::weights::WeightsError;
 use vit_data::DataError;
@@ -49,12 +49,30 @@ pub enum TrainError {
         /// The data set.
         data: String,
     },
+    /// A file of the run cannot be written.
+    #[error(transparent)]
+    Store(#[from] ReportError),
     /// A run folder cannot be read or written.
     #[error("run folder: {source}: {path}", path = path.display())]
     Io {
         /// Why.
         source: std::io::Error,
         /// Which file.
+        path: PathBuf,
+    },
+    /// The disk has too little room for a checkpoint; nothing of it was written.
+    #[error(
+        "checkpoint of step {step}: expected {expected_bytes} bytes of free disk; found {free_bytes}: {path}",
+        path = path.display()
+    )]
+    DiskFull {
+        /// Steps done.
+        step: usize,
+        /// Bytes that the checkpoint takes.
+        expected_bytes: u64,
+        /// Bytes there are.
+        free_bytes: u64,
+        /// The run folder.
         path: PathBuf,
     },
     /// A checkpoint is not what it should be.

@@ -1,12 +1,14 @@
 //! How an objective is run by name: parsed, checked, trained, exported.
 
+use crate::checkpoint;
 use crate::run::{Setting, train, upload};
-use crate::{Objective, PretrainRecipe, Preview, TrainError, Watch};
+use crate::{Objective, PretrainRecipe, Preview, SampleCost, TrainError, Watch};
 use burn::tensor::Device;
+use report::store::write_file;
 use report::{Info, Recipe, RecipeError, recipe};
 use std::path::Path;
 use std::sync::Arc;
-use vit_core::{Backbone, arch, weights};
+use vit_core::{Backbone, Vit, arch, weights};
 use vit_data::{Dataset, HostBatch, Loader, LoaderOptions, Order, Seed, ViewPlan};
 
 /// What a run is asked to do.
@@ -29,6 +31,33 @@ pub struct Request<'a> {
     pub resume: bool,
     /// Threads that decode.
     pub n_threads: usize,
+    /// Weights that the encoder starts from; random ones where there are none.
+    pub init_from: Option<&'a Vit>,
+    /// Seconds since 1970, for the times in TensorBoard's event file; nothing else depends on it.
+    pub clock: fn() -> f64,
+}
+
+/// What a run will be, known before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPlan {
+    /// Parameters of encoder and heads.
+    pub n_params: usize,
+    /// Of these, those that are trained.
+    pub n_trained: usize,
+    /// What one sample costs, forward.
+    pub sample: SampleCost,
+    /// Samples used of the data.
+    pub n_samples: usize,
+    /// Samples in one step of the optimizer.
+    pub samples_per_step: usize,
+    /// Steps of one pass over the data.
+    pub steps_per_epoch: usize,
+    /// Steps of the whole run.
+    pub n_steps: usize,
+    /// Bytes of one checkpoint.
+    pub checkpoint_bytes: u64,
+    /// Parameters of the encoder that do not start from the given weights.
+    pub fresh: Vec<String>,
 }
 
 /// What a run gives.
@@ -45,15 +74,25 @@ pub struct Outcome {
 pub struct Method {
     /// Name, one line, source.
     pub info: Info,
+    /// Whether it learns from classes, and predicts them.
+    pub needs_labels: bool,
     /// Parses the options of a recipe and fills in every default.
     pub resolve: fn(&PretrainRecipe) -> Result<PretrainRecipe, RecipeError>,
+    /// What a run will be: everything is made ready for it, and nothing written.
+    pub plan: fn(&Request) -> Result<RunPlan, TrainError>,
     /// Trains.
     pub run: fn(&Request, &mut dyn Watch) -> Result<Outcome, TrainError>,
 }
 
 /// The row of an objective.
 pub const fn method<O: Objective>() -> Method {
-    Method { info: O::INFO, resolve: resolve::<O>, run: run::<O> }
+    Method {
+        info: O::INFO,
+        needs_labels: O::NEEDS_LABELS,
+        resolve: resolve::<O>,
+        plan: plan::<O>,
+        run: run::<O>,
+    }
 }
 
 fn options<O: Objective>(recipe: &PretrainRecipe) -> Result<O::Config, RecipeError> {
@@ -67,49 +106,101 @@ fn resolve<O: Objective>(recipe: &PretrainRecipe) -> Result<PretrainRecipe, Reci
     Ok(PretrainRecipe { options: recipe::parse_table(&text, "options")?, ..recipe.clone() })
 }
 
-fn run<O: Objective>(request: &Request, watch: &mut dyn Watch) -> Result<Outcome, TrainError> {
-    let resolved = resolve::<O>(request.recipe)?;
-    let config = options::<O>(&resolved)?;
+/// Everything but the objective itself that a run is made of.
+struct Prepared<C> {
+    config: C,
+    recipe: PretrainRecipe,
+    /// With autodiff.
+    device: Device,
+    /// Parameters of the encoder that did not start from given weights.
+    fresh: Vec<String>,
+}
+
+impl<C> Prepared<C> {
+    fn setting<'a, O: Objective<Config = C>>(&'a self, request: &'a Request) -> Setting<'a> {
+        Setting {
+            recipe: &self.recipe,
+            resolved: recipe::resolved(&self.recipe),
+            plan: O::views(&self.config, &self.recipe.views),
+            data: Arc::clone(&request.data),
+            indices: request.indices.clone(),
+            device: &self.device,
+            plain_device: &request.device,
+            run_dir: request.run_dir,
+            resume: request.resume,
+            n_threads: request.n_threads,
+            clock: request.clock,
+        }
+    }
+}
+
+/// Checks the recipe against encoder and data, and initializes the objective.
+fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), TrainError> {
+    let recipe = resolve::<O>(request.recipe)?;
+    let config = options::<O>(&recipe)?;
     let mut encoder =
-        arch(&resolved.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?;
-    encoder.image_px = resolved.views.size_px;
-    encoder.drop_path = resolved.drop_path;
+        arch(&recipe.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?;
+    encoder.image_px = recipe.views.size_px;
+    encoder.drop_path = recipe.drop_path;
     encoder.check().map_err(|problem| RecipeError::value("model", "sizes that fit", problem))?;
     if O::NEEDS_LABELS && !request.data.offers().labels {
         let data = request.data.name();
         return Err(TrainError::Needs { objective: O::INFO.name, needs: "a class for every sample", data });
     }
-    let seed = Seed(resolved.seed);
+    let seed = Seed(recipe.seed);
     let device = request.device.clone().autodiff();
-    let objective = O::init(&config, &encoder, request.data.classes().len(), &device, seed)
+    let mut objective = O::init(&config, &encoder, request.data.classes().len(), &device, seed)
         .map_err(|problem| RecipeError::value("model", "an encoder that the objective can train", problem))?;
-    let text = recipe::resolved(&resolved);
+    let mut fresh = Vec::new();
+    if let Some(from) = request.init_from {
+        (objective, fresh) = objective
+            .start_from(from)
+            .map_err(|problem| RecipeError::value("init_from", "weights of the recipe's model", problem))?;
+    }
+    Ok((objective, Prepared { config, recipe, device, fresh }))
+}
+
+fn plan<O: Objective>(request: &Request) -> Result<RunPlan, TrainError> {
+    let (objective, prepared) = prepare::<O>(request)?;
+    let setting = prepared.setting::<O>(request);
+    let (steps_per_epoch, n_steps) = setting.n_steps()?;
+    let size = |param: &weights::NamedParam| param.shape.iter().product::<usize>();
+    let params = weights::names(objective.student());
+    let n_trained = params.iter().filter(|param| param.trainable).map(size).sum();
+    let n_saved: usize = objective.state().iter().map(size).sum();
+    Ok(RunPlan {
+        n_params: params.iter().map(size).sum(),
+        n_trained,
+        sample: objective.sample_cost(),
+        n_samples: setting.n_samples(),
+        samples_per_step: prepared.recipe.train.samples_per_step(),
+        steps_per_epoch,
+        n_steps,
+        checkpoint_bytes: 4 * (n_saved + 2 * n_trained) as u64,
+        fresh: prepared.fresh,
+    })
+}
+
+fn run<O: Objective>(request: &Request, watch: &mut dyn Watch) -> Result<Outcome, TrainError> {
+    let (objective, prepared) = prepare::<O>(request)?;
+    let setting = prepared.setting::<O>(request);
     if let Some(dir) = request.run_dir {
         let path = dir.join("recipe.toml");
-        std::fs::create_dir_all(dir)
-            .and_then(
-                |()| if request.resume && path.exists() { Ok(()) } else { std::fs::write(&path, &text) },
-            )
-            .map_err(|source| TrainError::Io { source, path })?;
+        if request.resume && path.exists() {
+            checkpoint::same_recipe(&path, &setting.resolved)?;
+        } else {
+            write_file(&path, setting.resolved.as_bytes())?;
+        }
     }
-    let setting = Setting {
-        recipe: &resolved,
-        resolved: text,
-        plan: O::views(&config, &resolved.views),
-        data: Arc::clone(&request.data),
-        indices: request.indices.clone(),
-        device: &device,
-        plain_device: &request.device,
-        run_dir: request.run_dir,
-        resume: request.resume,
-        n_threads: request.n_threads,
-    };
+    if !prepared.fresh.is_empty() {
+        watch.note(&format!("not in the given weights, so fresh: {}", prepared.fresh.join(", ")));
+    }
     let objective = train(objective, &setting, watch)?;
     let backbone = objective.export();
     if let Some(dir) = request.run_dir {
         weights::save(&backbone, &dir.join("backbone.safetensors"))?;
     }
-    let (held_out_top1, preview) = look_at_held_out(&objective, &config, request, &resolved)?;
+    let (held_out_top1, preview) = look_at_held_out(&objective, &prepared.config, request, &prepared.recipe)?;
     Ok(Outcome { backbone, held_out_top1, preview })
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use report::{Info, Recipe};
 use serde::{Deserialize, Serialize};
 use vit_core::weights::{NamedParam, Read, WeightsError};
-use vit_core::{Backbone, Stream, VitConfig};
+use vit_core::{Backbone, Stream, Vit, VitConfig};
 use vit_data::{HostBatch, Seed, ViewPlan};
 
 /// Where training is.
@@ -70,6 +70,26 @@ pub struct StepOut<C> {
     pub carry: C,
 }
 
+/// What micro-batches of one step carry to the update after it, joined.
+pub trait Merge {
+    /// This and what a later micro-batch of the same step carries.
+    #[must_use]
+    fn merge(self, later: Self) -> Self;
+}
+
+impl Merge for () {
+    fn merge(self, (): ()) {}
+}
+
+/// What a training sample costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleCost {
+    /// Multiply–accumulate operations of the forward pass, matrix products and attention.
+    pub forward_macs: u64,
+    /// Tokens that enter the encoder's blocks.
+    pub n_tokens: usize,
+}
+
 /// A small picture for the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tile {
@@ -107,7 +127,9 @@ pub trait Objective: Sized + Send {
     /// All that the optimizer sees.
     type Student: Module;
     /// What a step hands to the update after it.
-    type Carry;
+    type Carry: Merge;
+    /// What stands before the encoder's names among the student's; layer-wise decay counts blocks by it.
+    const ENCODER_PREFIX: &'static str = "";
 
     /// The views it wants, from the recipe's view settings.
     fn views(config: &Self::Config, views: &ViewConfig) -> ViewPlan;
@@ -122,6 +144,15 @@ pub trait Objective: Sized + Send {
         device: &Device,
         seed: Seed,
     ) -> Result<Self, String>;
+    /// Starts the encoder from weights; gives the names of the encoder's parameters that stay fresh.
+    ///
+    /// # Errors
+    /// One sentence when they do not fit, or when the objective always starts afresh.
+    fn start_from(self, _from: &Vit) -> Result<(Self, Vec<String>), String> {
+        Err(format!("expected an objective that can start from weights; found `{}`", Self::INFO.name))
+    }
+    /// What a sample costs in training, forward.
+    fn sample_cost(&self) -> SampleCost;
     /// Whether weight decay applies to a student parameter, by name and shape.
     fn decays(name: &str, shape: &[usize]) -> bool {
         shape.len() > 1 && !name.ends_with(".bias")

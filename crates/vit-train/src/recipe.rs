@@ -3,6 +3,7 @@
 use report::{Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_data::transform::Normalize;
+use vit_data::{Crop, ViewPlan, ViewSpec};
 
 /// How views are cut for training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,63 @@ impl ViewConfig {
             RecipeError::value("views.normalize", "imagenet, half, clip or none", &self.normalize)
         })
     }
+
+    /// One training view as these settings say.
+    ///
+    /// # Panics
+    /// When the normalization's name is unknown, which [`PretrainRecipe::check`] refuses.
+    pub fn plan(&self) -> ViewPlan {
+        let crop = if self.scale == (1.0, 1.0) {
+            Crop::Whole
+        } else {
+            Crop::RandomResized { scale: self.scale, ratio: self.ratio }
+        };
+        let normalize = match self.normalization() {
+            Ok(normalize) => normalize,
+            Err(error) => panic!("{error}"),
+        };
+        ViewPlan {
+            views: vec![ViewSpec { crop, flip_prob: self.flip_prob, size_px: self.size_px, normalize }],
+        }
+    }
+}
+
+/// What is done to gradients that are too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", from = "ClipForm")]
+pub enum Clip {
+    /// Nothing; MAE, DeiT.
+    #[default]
+    None,
+    /// One norm over all parameters; 1.0 in ViT and AugReg, 3.0 in BEiT, 5.0 in SimMIM.
+    Global {
+        /// The largest norm that passes unchanged.
+        max_norm: f64,
+    },
+    /// Each parameter's gradient by its own norm; 3.0 in DINO and iBOT.
+    PerTensor {
+        /// The largest norm that passes unchanged.
+        max_norm: f64,
+    },
+}
+
+/// How a clip is read: serde refuses unknown keys beside a tag only in variants with braces.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum ClipForm {
+    None {},
+    Global { max_norm: f64 },
+    PerTensor { max_norm: f64 },
+}
+
+impl From<ClipForm> for Clip {
+    fn from(form: ClipForm) -> Self {
+        match form {
+            ClipForm::None {} => Self::None,
+            ClipForm::Global { max_norm } => Self::Global { max_norm },
+            ClipForm::PerTensor { max_norm } => Self::PerTensor { max_norm },
+        }
+    }
 }
 
 /// How long, how fast, and how often saved.
@@ -51,9 +109,11 @@ impl ViewConfig {
 pub struct TrainConfig {
     /// Passes over the training data; may be a fraction.
     pub epochs: f64,
-    /// Samples in a batch.
+    /// Samples in a batch, which is what one backward pass holds in memory.
     pub batch: usize,
-    /// Base learning rate at a batch of 256; the rate used is `base_lr · batch / 256`.
+    /// Batches whose gradients are averaged into one step of the optimizer; 1: every batch is a step.
+    pub accumulate: usize,
+    /// Base learning rate at 256 samples a step; the rate used is `base_lr · batch · accumulate / 256`.
     pub base_lr: f64,
     /// The rate at the end.
     pub min_lr: f64,
@@ -67,6 +127,11 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// AdamW's ε.
     pub eps: f64,
+    /// What the rate is multiplied by from each block to the one below it, above 0 up to 1; 1: one rate for all. 0.65
+    /// to 0.75 when MAE is fine-tuned.
+    pub layer_decay: f64,
+    /// Clipping of gradients.
+    pub clip: Clip,
     /// A line in the log every so many steps.
     pub log_every_steps: usize,
     /// A checkpoint every so many steps, and one at the end.
@@ -75,11 +140,24 @@ pub struct TrainConfig {
     pub keep_checkpoints: usize,
 }
 
+impl TrainConfig {
+    /// Samples in one step of the optimizer.
+    pub fn samples_per_step(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
+    /// The learning rate at its height: `base_lr · batch · accumulate / 256`.
+    pub fn peak_lr(&self) -> f64 {
+        self.base_lr * self.samples_per_step() as f64 / 256.0
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             epochs: 100.0,
             batch: 256,
+            accumulate: 1,
             base_lr: 1.5e-4,
             min_lr: 0.0,
             warmup_epochs: 5.0,
@@ -87,6 +165,8 @@ impl Default for TrainConfig {
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
+            layer_decay: 1.0,
+            clip: Clip::None,
             log_every_steps: 10,
             checkpoint_every_steps: 500,
             keep_checkpoints: 2,
@@ -104,6 +184,9 @@ pub struct PretrainRecipe {
     pub model: String,
     /// The data's URI.
     pub data: String,
+    /// Weights that the encoder starts from, a file or a run folder; random ones where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<String>,
     /// From which every draw of the run follows.
     #[serde(default)]
     pub seed: u64,
@@ -124,11 +207,27 @@ pub struct PretrainRecipe {
 impl Recipe for PretrainRecipe {
     fn check(&self) -> Result<(), RecipeError> {
         let TrainConfig {
-            epochs, batch, base_lr, beta1, beta2, log_every_steps, checkpoint_every_steps, ..
+            epochs,
+            batch,
+            accumulate,
+            base_lr,
+            beta1,
+            beta2,
+            layer_decay,
+            log_every_steps,
+            checkpoint_every_steps,
+            ..
         } = self.train;
+        let max_norm = match self.train.clip {
+            Clip::None => f64::INFINITY,
+            Clip::Global { max_norm } | Clip::PerTensor { max_norm } => max_norm,
+        };
         let rules = [
             ("train.epochs", epochs > 0.0 && epochs.is_finite(), "above 0", epochs),
             ("train.batch", batch > 0, "at least 1", batch as f64),
+            ("train.accumulate", accumulate > 0, "at least 1", accumulate as f64),
+            ("train.layer_decay", layer_decay > 0.0 && layer_decay <= 1.0, "above 0 up to 1", layer_decay),
+            ("train.clip.max_norm", max_norm > 0.0, "above 0", max_norm),
             ("train.base_lr", base_lr > 0.0 && base_lr.is_finite(), "above 0", base_lr),
             ("train.min_lr", self.train.min_lr >= 0.0, "at least 0", self.train.min_lr),
             ("train.warmup_epochs", self.train.warmup_epochs >= 0.0, "at least 0", self.train.warmup_epochs),

@@ -1,14 +1,17 @@
 //! The loop: views → tokens → named terms → gradients → optimizer → after the step → a line in the log.
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::log::Log;
-use crate::schedule::warmup_cosine;
-use crate::{AdamW, Batch, Objective, PretrainRecipe, Progress, Rates, Step, TrainError, latest_checkpoint};
+use crate::recipe::Clip;
+use crate::schedule::{layer_decay, layer_id, warmup_cosine};
+use crate::{
+    AdamW, Batch, Grads, Merge, Objective, PretrainRecipe, Progress, Rates, Step, Term, TrainError,
+    latest_checkpoint,
+};
 use burn::tensor::{Device, Tensor, TensorData};
-use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
-use vit_data::{Dataset, HostBatch, Loader, LoaderOptions, Order, Seed, ViewPlan};
+use vit_data::{DataError, Dataset, HostBatch, Loader, LoaderOptions, Order, Seed, ViewPlan};
 
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +33,16 @@ pub struct StepReport {
     pub terms: Vec<(&'static str, f64)>,
     /// The learning rate used.
     pub lr: f64,
+    /// Norm of the gradients before clipping, where they are clipped by one norm.
+    pub grad_norm: Option<f64>,
 }
 
 /// Somebody who watches the loop, and may stop it.
 pub trait Watch {
     /// Called after every step.
     fn step(&mut self, report: &StepReport) -> Flow;
+    /// Called with a sentence that the user should read.
+    fn note(&mut self, _sentence: &str) {}
 }
 
 /// Nobody watches.
@@ -64,6 +71,31 @@ pub(crate) struct Setting<'a> {
     pub run_dir: Option<&'a Path>,
     pub resume: bool,
     pub n_threads: usize,
+    /// Seconds since 1970, for the event file.
+    pub clock: fn() -> f64,
+}
+
+impl Setting<'_> {
+    /// Samples used.
+    pub(crate) fn n_samples(&self) -> usize {
+        self.indices.as_ref().map_or(self.data.len(), |indices| indices.len())
+    }
+
+    /// Steps of one pass over the data and of the whole run.
+    ///
+    /// # Errors
+    /// When the data does not fill one step.
+    pub(crate) fn n_steps(&self) -> Result<(usize, usize), TrainError> {
+        let config = &self.recipe.train;
+        let steps_per_epoch = self.n_samples() / config.samples_per_step();
+        if steps_per_epoch == 0 {
+            let data = self.data.name();
+            let batch = config.samples_per_step();
+            return Err(TrainError::TooFew { batch, found: self.n_samples(), data });
+        }
+        let n_steps = ((config.epochs * steps_per_epoch as f64).round() as usize).max(1);
+        Ok((steps_per_epoch, n_steps))
+    }
 }
 
 /// A host batch on the device.
@@ -83,56 +115,46 @@ pub(crate) fn train<O: Objective>(
     watch: &mut dyn Watch,
 ) -> Result<O, TrainError> {
     let config = &setting.recipe.train;
-    let n_samples = setting.indices.as_ref().map_or(setting.data.len(), |indices| indices.len());
-    let steps_per_epoch = n_samples / config.batch;
-    if steps_per_epoch == 0 {
-        let data = setting.data.name();
-        return Err(TrainError::TooFew { batch: config.batch, found: n_samples, data });
-    }
-    let n_steps = ((config.epochs * steps_per_epoch as f64).round() as usize).max(1);
+    let (steps_per_epoch, n_steps) = setting.n_steps()?;
     let mut optimizer = AdamW::new(config.beta1, config.beta2, config.eps);
     let mut step = 0;
-    let latest = setting.run_dir.filter(|_| setting.resume).and_then(latest_checkpoint);
-    if let Some(folder) = latest {
-        (objective, step) =
-            checkpoint::load(&folder, objective, &mut optimizer, &setting.resolved, setting.plain_device)?;
+    if let Some(dir) = setting.run_dir.filter(|_| setting.resume) {
+        let (latest, damaged) = checkpoint::newest(dir)?;
+        for error in damaged {
+            watch.note(&format!("passed over: {error}"));
+        }
+        if let Some(folder) = latest {
+            (objective, step) = checkpoint::load(
+                &folder,
+                objective,
+                &mut optimizer,
+                &setting.resolved,
+                setting.plain_device,
+            )?;
+        }
     }
     let mut log = match setting.run_dir {
-        Some(dir) => Some(Log::open(&dir.join("metrics.jsonl"), step)?),
+        Some(dir) => Some(Log::open(dir, step, setting.clock)?),
         None => None,
     };
     let save = |objective: &O, optimizer: &AdamW, step: usize| -> Result<(), TrainError> {
         let Some(dir) = setting.run_dir else { return Ok(()) };
-        let checkpoint = Checkpoint { step, recipe: setting.resolved.clone() };
-        checkpoint::save(dir, objective, optimizer, &checkpoint, config.keep_checkpoints).map(|_| ())
+        let at = (step, setting.resolved.as_str());
+        checkpoint::save(dir, objective, optimizer, at, config.keep_checkpoints).map(|_| ())
     };
-    let seed = Seed(setting.recipe.seed);
+    let depth = objective.export().depth();
     while step < n_steps {
         let epoch = (step / steps_per_epoch) as u64;
-        let options = LoaderOptions {
-            batch: config.batch,
-            threads: setting.n_threads,
-            seed,
-            epoch,
-            start_batch: step % steps_per_epoch,
-            drop_last: true,
-            ..LoaderOptions::default()
-        };
-        let order = match &setting.indices {
-            Some(indices) => Order::ShuffledIndices(Arc::clone(indices)),
-            None => Order::Shuffled,
-        };
-        for host in Loader::new(Arc::clone(&setting.data), order, setting.plan.clone(), options) {
-            if step == n_steps {
-                break;
-            }
+        let mut batches = batches_of(setting, epoch, step % steps_per_epoch);
+        let last = n_steps.min((epoch as usize + 1) * steps_per_epoch);
+        while step < last {
             let progress = Progress { step, n_steps, steps_per_epoch };
+            let batches = batches.by_ref().take(config.accumulate);
             let report;
-            (objective, report) =
-                one_step(objective, &mut optimizer, upload(host?, epoch, setting.device), progress, setting)?;
+            (objective, report) = one_step(objective, &mut optimizer, batches, progress, (setting, depth))?;
             step += 1;
             if let Some(log) = log.as_mut().filter(|_| progress.step.is_multiple_of(config.log_every_steps)) {
-                log.line(log_line(&report))?;
+                log.line(&report)?;
             }
             let stop = watch.step(&report) == Flow::Stop;
             if stop || step.is_multiple_of(config.checkpoint_every_steps) || step == n_steps {
@@ -147,58 +169,95 @@ pub(crate) fn train<O: Objective>(
     Ok(objective)
 }
 
+/// The batches of an epoch from one of its steps on; what does not fill a step is left out.
+fn batches_of(setting: &Setting, epoch: u64, first_step: usize) -> Loader {
+    let config = &setting.recipe.train;
+    let options = LoaderOptions {
+        batch: config.batch,
+        threads: setting.n_threads,
+        seed: Seed(setting.recipe.seed),
+        epoch,
+        start_batch: first_step * config.accumulate,
+        drop_last: true,
+        ..LoaderOptions::default()
+    };
+    let order = match &setting.indices {
+        Some(indices) => Order::ShuffledIndices(Arc::clone(indices)),
+        None => Order::Shuffled,
+    };
+    Loader::new(Arc::clone(&setting.data), order, setting.plan.clone(), options)
+}
+
+/// One step of the optimizer: the mean of the losses and gradients of its micro-batches.
 fn one_step<O: Objective>(
     objective: O,
     optimizer: &mut AdamW,
-    batch: Batch,
+    batches: impl Iterator<Item = Result<HostBatch, DataError>>,
     progress: Progress,
-    setting: &Setting,
+    (setting, depth): (&Setting, usize),
 ) -> Result<(O, StepReport), TrainError> {
     let config = &setting.recipe.train;
     let seed = Seed(setting.recipe.seed);
-    let mut step = Step { progress, seed, draws: seed.stream("step", &[progress.step as u64]) };
-    let out = objective.loss(&batch, &mut step);
-    let terms: Vec<(&'static str, f64)> = out
-        .terms
-        .iter()
-        .map(|term| (term.name, f64::from(term.value.clone().into_scalar::<f32>())))
-        .collect();
-    if let Some(&(term, found)) = terms.iter().find(|(_, value)| !value.is_finite()) {
-        let last = match setting.run_dir.and_then(latest_checkpoint) {
-            Some(path) => format!("last good checkpoint: {}", path.display()),
-            None => "no checkpoint was saved yet".into(),
-        };
-        return Err(TrainError::NotFinite { step: progress.step, term: term.into(), found, last });
+    let mut sum: Option<(Grads, O::Carry)> = None;
+    let mut terms: Vec<(&'static str, f64)> = Vec::new();
+    let share = 1.0 / config.accumulate as f64;
+    for (micro, host) in batches.enumerate() {
+        let batch = upload(host?, progress.epoch() as u64, setting.device);
+        let draws = seed.stream("step", &[(progress.step * config.accumulate + micro) as u64]);
+        let out = objective.loss(&batch, &mut Step { progress, seed, draws });
+        let found = values_of(&out.terms, progress.step, setting)?;
+        match terms.is_empty() {
+            true => terms = found.into_iter().map(|(name, value)| (name, value * share)).collect(),
+            false => terms.iter_mut().zip(found).for_each(|(sum, (_, value))| sum.1 += value * share),
+        }
+        let total = out.terms.into_iter().map(|term| term.value).reduce(|sum, term| sum + term);
+        let Some(total) = total else { panic!("objective `{}` gave no loss term", O::INFO.name) };
+        let grads = Grads::of(objective.student(), total.backward());
+        sum = Some(match sum {
+            Some((sum, carry)) => (sum.plus(grads), carry.merge(out.carry)),
+            None => (grads, out.carry),
+        });
     }
-    let total = out.terms.into_iter().map(|term| term.value).reduce(|sum, term| sum + term);
-    let Some(total) = total else { panic!("objective `{}` gave no loss term", O::INFO.name) };
-    let grads = total.backward();
+    let Some((grads, carry)) = sum else { panic!("the loader ended before the epoch") };
+    let grads = if config.accumulate > 1 { grads.times(share) } else { grads };
+    let (grads, grad_norm) = match config.clip {
+        Clip::None => (grads, None),
+        Clip::Global { max_norm } => {
+            let (grads, norm) = grads.clip_global(max_norm);
+            (grads, Some(norm))
+        }
+        Clip::PerTensor { max_norm } => (grads.clip_each(max_norm), None),
+    };
     let lr = warmup_cosine(
         progress.epochs(),
         config.warmup_epochs,
         progress.n_steps as f64 / progress.steps_per_epoch as f64,
-        config.base_lr * config.batch as f64 / 256.0,
+        config.peak_lr(),
         config.min_lr,
     );
     let rates = |name: &str, shape: &[usize]| Rates {
-        lr,
+        lr: lr * layer_decay(layer_id(name, O::ENCODER_PREFIX, depth), depth, config.layer_decay),
         weight_decay: if O::decays(name, shape) { config.weight_decay } else { 0.0 },
     };
-    drop(batch);
     let objective = objective.map_student(|student| optimizer.step(student, grads, &rates));
-    let objective = objective.after_step(out.carry, progress);
+    let objective = objective.after_step(carry, progress);
     let loss = terms.iter().map(|(_, value)| value).sum();
-    Ok((objective, StepReport { progress, loss, terms, lr }))
+    Ok((objective, StepReport { progress, loss, terms, lr, grad_norm }))
 }
 
-fn log_line(report: &StepReport) -> Map<String, Value> {
-    let mut line = Map::new();
-    line.insert("step".into(), report.progress.step.into());
-    line.insert("epoch".into(), report.progress.epochs().into());
-    line.insert("loss".into(), report.loss.into());
-    for &(name, value) in &report.terms {
-        line.insert(format!("loss_{name}"), value.into());
+/// The values of the terms, all of which must be finite.
+fn values_of(terms: &[Term], step: usize, setting: &Setting) -> Result<Vec<(&'static str, f64)>, TrainError> {
+    let mut values = Vec::with_capacity(terms.len());
+    for term in terms {
+        let found = f64::from(term.value.clone().into_scalar::<f32>());
+        if !found.is_finite() {
+            let last = match setting.run_dir.and_then(latest_checkpoint) {
+                Some(path) => format!("last good checkpoint: {}", path.display()),
+                None => "no checkpoint was saved yet".into(),
+            };
+            return Err(TrainError::NotFinite { step, term: term.name.into(), found, last });
+        }
+        values.push((term.name, found));
     }
-    line.insert("lr".into(), report.lr.into());
-    line
+    Ok(values)
 }

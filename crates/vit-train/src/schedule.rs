@@ -51,6 +51,21 @@ pub fn layer_decay(id: usize, depth: usize, decay: f64) -> f64 {
     decay.powi((depth + 1 - id) as i32)
 }
 
+/// The layer of a parameter for [`layer_decay`]: 0 for tokens, positions and the patch embedding, `i + 1` for block i,
+/// `depth + 1` for everything else. `prefix` stands before the encoder's names.
+///
+/// # Source
+/// As [`layer_decay`].
+pub fn layer_id(name: &str, prefix: &str, depth: usize) -> usize {
+    let Some(name) = name.strip_prefix(prefix) else { return depth + 1 };
+    if let Some(rest) = name.strip_prefix("blocks.") {
+        let block = rest.split('.').next().and_then(|block| block.parse::<usize>().ok());
+        return block.map_or(depth + 1, |block| (block + 1).min(depth + 1));
+    }
+    let first = ["cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed."];
+    if first.iter().any(|known| name.starts_with(known)) { 0 } else { depth + 1 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +121,19 @@ mod tests {
         for (block, rate) in [(0, 0.0), (1, 0.00909), (6, 0.05455), (11, 0.1)] {
             assert!((config.block(block).drop_path - rate).abs() < 6e-6);
         }
+    }
+
+    #[test]
+    fn layers_are_counted_from_the_embeddings_up() {
+        let id = |name: &str| layer_id(name, "", 12);
+        assert_eq!(["cls_token", "pos_embed", "patch_embed.proj.weight"].map(id), [0, 0, 0]);
+        assert_eq!(["blocks.0.norm1.weight", "blocks.11.attn.qkv.bias"].map(id), [1, 12]);
+        assert_eq!(["norm.weight", "fc_norm.bias", "head.weight"].map(id), [13, 13, 13]);
+        let id = |name: &str| layer_id(name, "encoder.", 12);
+        assert_eq!(["encoder.blocks.3.attn.qkv.weight", "encoder.cls_token"].map(id), [4, 0]);
+        assert_eq!(
+            ["mask_token", "decoder_blocks.0.norm1.weight", "decoder_pos_embed"].map(id),
+            [13, 13, 13]
+        );
     }
 }

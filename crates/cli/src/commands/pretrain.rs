@@ -1,14 +1,15 @@
 //! `pretrain`: train an encoder by a recipe.
 
+use super::dry_run;
 use crate::args::Common;
 use crate::builtin;
 use crate::data::{Subset, passage};
 use crate::expect;
-use crate::models::{WEIGHTS_FILE, sha256_of_file};
+use crate::models::{self, WEIGHTS_FILE, sha256_of_file};
 use crate::names::{self, Names, hint};
 use crate::outcome::{Done, OutDir, Stop};
 use crate::progress::{Progress, TrainWatch};
-use crate::settings::Settings;
+use crate::settings::{Settings, secs_since_1970};
 use crate::studies::sentence;
 use anyhow::{Context, anyhow, bail};
 use report::store::write_file;
@@ -18,7 +19,7 @@ use ssl_pretrain::OBJECTIVES;
 use std::path::Path;
 use vit_data::{DataError, Split};
 use vit_features::{Passage, Role};
-use vit_train::{Method, PretrainRecipe, Preview, Request, TrainError, latest_checkpoint};
+use vit_train::{EVENT_FILE, Method, PretrainRecipe, Preview, Request, TrainError, latest_checkpoint};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -27,6 +28,8 @@ Examples:
   vitscope pretrain mae-part-shapes --set train.epochs=20 --set options.mask_ratio=0.5
   vitscope pretrain mae-fashion-mnist --data fashion-mnist:/data/fashion
   vitscope pretrain mae-part-shapes --out runs/mae --resume
+  vitscope pretrain finetune-part-shapes --init-from runs/mae
+  vitscope pretrain mae-part-shapes --dry-run
   vitscope pretrain my-recipe.toml --expect 'top1>=0.6'";
 
 /// The options of `pretrain`.
@@ -38,9 +41,15 @@ pub(crate) struct Args {
     /// The data, as a URI [default: the recipe's]
     #[arg(long, value_name = "DATA", value_parser = Names(names::datasets), hide_possible_values = true)]
     data: Option<String>,
-    /// Go on with the run in --out, from its last checkpoint
+    /// Go on with the run in --out, from its last whole checkpoint
     #[arg(long, conflicts_with = "overwrite", requires = "out")]
     resume: bool,
+    /// Start the encoder from these weights: a file or a run folder; heads start afresh
+    #[arg(long, value_name = "WEIGHTS")]
+    init_from: Option<String>,
+    /// Train a few steps, say what the whole run will take, and write nothing
+    #[arg(long, conflicts_with_all = ["resume", "overwrite", "expect"])]
+    dry_run: bool,
 }
 
 /// Held-out pictures that are shown.
@@ -62,9 +71,25 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         Err(DataError::Missing { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    if args.resume && common.out.as_deref().and_then(latest_checkpoint).is_none() {
-        let out = common.out.as_deref().unwrap_or(Path::new(""));
-        bail!("--resume: expected a run folder with a checkpoint; found none: {}", out.display());
+    let init_from = recipe.init_from.as_deref().map(|text| models::open_vit(text, &settings)).transpose()?;
+    let mut request = Request {
+        recipe: &recipe,
+        data: train.data.clone(),
+        indices: (train.indices.len() < train.data.len()).then(|| train.indices.clone()),
+        held_out: held_out.clone().map(Subset::of),
+        n_previews: N_PREVIEWS,
+        device: settings.device.clone(),
+        run_dir: None,
+        resume: args.resume,
+        n_threads: settings.n_threads,
+        init_from: init_from.as_ref().map(|(vit, _)| vit),
+        clock: secs_since_1970,
+    };
+    if args.dry_run {
+        return dry_run::run(&request, method, &progress);
+    }
+    if args.resume {
+        check_resumable(common.out.as_deref().unwrap_or(Path::new("")))?;
     }
     let out = OutDir::claim(common.out.as_deref(), "pretrain", common.overwrite, args.resume)?;
     if common.overwrite {
@@ -77,17 +102,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         train.indices.len(),
         train.data.len()
     ));
-    let request = Request {
-        recipe: &recipe,
-        data: train.data.clone(),
-        indices: (train.indices.len() < train.data.len()).then(|| train.indices.clone()),
-        held_out: held_out.clone().map(Subset::of),
-        n_previews: N_PREVIEWS,
-        device: settings.device.clone(),
-        run_dir: Some(out.path()),
-        resume: args.resume,
-        n_threads: settings.n_threads,
-    };
+    request.run_dir = Some(out.path());
     let mut watch = TrainWatch::new(&progress, &format!("pretrain {}", recipe.objective));
     let outcome = match (method.run)(&request, &mut watch) {
         Ok(outcome) => outcome,
@@ -110,6 +125,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let sha256 = sha256_of_file(&out.path().join(WEIGHTS_FILE))?;
     let mut provenance = settings.provenance(Some(sha256), recipe::to_json(&recipe));
     provenance.extra.insert("n_train".into(), train.indices.len().into());
+    if let Some((_, sha256)) = init_from {
+        provenance.extra.insert("init_from_sha256".into(), sha256.into());
+    }
     let title = format!("{}: {} on {}", recipe.objective, recipe.model, train.data.name());
     let data = held_out.as_ref().map_or(train.data.name(), |side| side.data.name());
     let mut report = Report::new(method.info.name, Kind::Pretrain, title, &recipe.model, data, provenance);
@@ -126,8 +144,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         report.figures.push(preview_figure(preview));
     }
     report.story.push(Block::Text(format!(
-        "{} ({}), {} training samples. The whole recipe stands in `recipe.toml`, every logged step in `metrics.jsonl`, \
-         the encoder in `{WEIGHTS_FILE}`.",
+        "{} ({}), {} training samples. The whole recipe stands in `recipe.toml`, every logged step in `metrics.jsonl` \
+         and, for TensorBoard, in `{EVENT_FILE}`; the encoder in `{WEIGHTS_FILE}`.",
         sentence(method.info.line),
         method.info.source,
         train.indices.len()
@@ -145,6 +163,15 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     Ok(lines.fold(Done::of_report(&report, out.path()), |done, metric| done.line(expect::line(metric))))
 }
 
+/// Whether a run was begun here: there is a recipe, or nothing at all yet.
+fn check_resumable(out: &Path) -> anyhow::Result<()> {
+    let is_empty = || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    if ["recipe.toml", "data.toml"].iter().any(|file| out.join(file).is_file()) || is_empty() {
+        return Ok(());
+    }
+    bail!("--resume: expected the folder of a run that was begun; found none: {}", out.display());
+}
+
 /// The recipe with everything that the command line says, checked and with every default, and its objective.
 fn resolve(args: &Args, common: &Common) -> anyhow::Result<(PretrainRecipe, &'static Method)> {
     let word = args.recipe.as_str();
@@ -156,6 +183,9 @@ fn resolve(args: &Args, common: &Common) -> anyhow::Result<(PretrainRecipe, &'st
     let mut recipe: PretrainRecipe = recipe::from_table(table, &origin)?;
     if let Some(data) = &args.data {
         recipe.data.clone_from(data);
+    }
+    if let Some(weights) = &args.init_from {
+        recipe.init_from = Some(weights.clone());
     }
     if let Some(normalize) = &common.normalize {
         recipe.views.normalize.clone_from(normalize);

@@ -1,6 +1,5 @@
 //! Masked autoencoding: most patches are dropped, a light decoder restores their pixels.
 
-use super::supervised::training_view;
 use crate::mask::{MaskIds, random_masks};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -8,10 +7,10 @@ use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{
     Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass, Pool,
-    Positions, Resample, Vit, VitConfig, mae_sin_cos, patchify, unpatchify,
+    Positions, Resample, Vit, VitConfig, block_macs, mae_sin_cos, patchify, unpatchify, weights::start_from,
 };
 use vit_data::{Seed, ViewPlan};
-use vit_train::{Batch, Objective, Preview, Step, StepOut, Term, Tile, ViewConfig};
+use vit_train::{Batch, Objective, Preview, SampleCost, Step, StepOut, Term, Tile, ViewConfig};
 
 /// The options of [`Mae`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +82,18 @@ pub struct Predicted {
     pub grid: Grid,
 }
 
+fn decoder_block(config: &MaeConfig, eps: f64) -> BlockConfig {
+    BlockConfig {
+        width: config.decoder_width,
+        n_heads: config.decoder_heads,
+        hidden: 4 * config.decoder_width,
+        qkv_bias: true,
+        layer_scale: None,
+        drop_path: 0.0,
+        eps,
+    }
+}
+
 impl MaeNet {
     /// Encoder and decoder with weights by MAE's scheme. The encoder's position table, norm, pooling and scheme are
     /// MAE's whatever `encoder` says.
@@ -101,15 +112,7 @@ impl MaeNet {
         let encoder_net = encoder.init(device, &mut stream);
         let mut draw = Draw { stream: &mut stream, device, scheme: InitScheme::Mae };
         let width = config.decoder_width;
-        let block = BlockConfig {
-            width,
-            n_heads: config.decoder_heads,
-            hidden: 4 * width,
-            qkv_bias: true,
-            layer_scale: None,
-            drop_path: 0.0,
-            eps,
-        };
+        let block = decoder_block(config, eps);
         let positions = mae_sin_cos(width, grid, 1);
         let shape = [1, 1 + grid.n_patches(), width];
         Self {
@@ -221,9 +224,10 @@ impl Objective for Mae {
     type Config = MaeConfig;
     type Student = MaeNet;
     type Carry = ();
+    const ENCODER_PREFIX: &'static str = "encoder.";
 
     fn views(_: &MaeConfig, views: &ViewConfig) -> ViewPlan {
-        training_view(views)
+        views.plan()
     }
 
     fn init(
@@ -247,6 +251,24 @@ impl Objective for Mae {
             ));
         }
         Ok(Self { net: MaeNet::init(config, encoder, device, seed), config: config.clone() })
+    }
+
+    fn start_from(mut self, from: &Vit) -> Result<(Self, Vec<String>), String> {
+        let started = start_from(self.net.encoder, from)?;
+        self.net.encoder = started.vit;
+        Ok((self, started.fresh))
+    }
+
+    fn sample_cost(&self) -> SampleCost {
+        let encoder = &self.net.encoder.config;
+        let n_patches = encoder.grid().n_patches();
+        let n_kept = crate::mask::n_kept(n_patches, self.config.mask_ratio);
+        let (d, width) = (encoder.width as u64, self.config.decoder_width as u64);
+        let block = decoder_block(&self.config, encoder.eps);
+        let decoder = (n_kept as u64 + 1) * d * width
+            + self.config.decoder_depth as u64 * block_macs(&block, n_patches + 1)
+            + (n_patches as u64 + 1) * width * 3 * (encoder.patch_px * encoder.patch_px) as u64;
+        SampleCost { forward_macs: encoder.macs(n_kept) + decoder, n_tokens: encoder.n_prefix() + n_kept }
     }
 
     fn student(&self) -> &MaeNet {

@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::{Backbone, Keep, NoLook, Pass, Pool, Vit, VitConfig};
-use vit_data::{Crop, Seed, ViewPlan, ViewSpec};
-use vit_train::{Batch, Objective, Step, StepOut, Term, ViewConfig};
+use vit_core::{Backbone, Keep, NoLook, Pass, Pool, Vit, VitConfig, weights::start_from};
+use vit_data::{Seed, ViewPlan};
+use vit_train::{Batch, Objective, SampleCost, Step, StepOut, Term, ViewConfig};
 
 /// The options of [`Supervised`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,17 +37,6 @@ pub struct Supervised {
     student: Vit,
 }
 
-/// A training or evaluation view by the recipe's settings.
-pub(crate) fn training_view(views: &ViewConfig) -> ViewPlan {
-    let crop = if views.scale == (1.0, 1.0) {
-        Crop::Whole
-    } else {
-        Crop::RandomResized { scale: views.scale, ratio: views.ratio }
-    };
-    let normalize = views.normalization().unwrap_or(vit_data::transform::Normalize::IMAGENET);
-    ViewPlan { views: vec![ViewSpec { crop, flip_prob: views.flip_prob, size_px: views.size_px, normalize }] }
-}
-
 impl Objective for Supervised {
     const INFO: Info = Info {
         name: "supervised",
@@ -60,7 +49,7 @@ impl Objective for Supervised {
     type Carry = ();
 
     fn views(_: &SupervisedConfig, views: &ViewConfig) -> ViewPlan {
-        training_view(views)
+        views.plan()
     }
 
     fn init(
@@ -80,6 +69,17 @@ impl Objective for Supervised {
 
     fn decays(name: &str, shape: &[usize]) -> bool {
         shape.len() > 1 && !name.ends_with("pos_embed") && !name.ends_with("_token")
+    }
+
+    fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
+        let started = start_from(self.student, from)?;
+        Ok((Self { student: started.vit, ..self }, started.fresh))
+    }
+
+    fn sample_cost(&self) -> SampleCost {
+        let config = &self.student.config;
+        let n_patches = config.grid().n_patches();
+        SampleCost { forward_macs: config.macs(n_patches), n_tokens: config.n_prefix() + n_patches }
     }
 
     fn student(&self) -> &Vit {

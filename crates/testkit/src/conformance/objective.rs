@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vit_core::VitConfig;
 use vit_core::weights::{NamedParam, WeightsError, names, params};
 use vit_data::{Dataset, Seed};
-use vit_train::{AdamW, Batch, Objective, Progress, Rates, Step, Term};
+use vit_train::{AdamW, Batch, Grads, Objective, Progress, Rates, Step, Term};
 
 /// An objective around a tiny encoder, with a batch to learn.
 pub struct ObjectiveTrial<O: Objective> {
@@ -80,7 +80,7 @@ impl<O: Objective> ObjectiveTrial<O> {
         let total = out.terms.into_iter().map(|Term { value, .. }| value).reduce(|sum, term| sum + term);
         let total = total.unwrap_or_else(|| panic!("`{}` gave no loss term", O::INFO.name));
         let loss = total.clone().into_scalar::<f32>();
-        let grads = total.backward();
+        let grads = Grads::of(objective.student(), total.backward());
         let rates = |name: &str, shape: &[usize]| Rates {
             lr: self.lr,
             weight_decay: if O::decays(name, shape) { 0.05 } else { 0.0 },

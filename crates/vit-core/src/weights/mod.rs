@@ -5,10 +5,14 @@
 //! nothing else may be.
 
 mod file;
+mod transfer;
 mod walk;
 
 pub use file::{ModelConfig, TensorFile, load, save, save_tensors};
-pub use walk::{NamedParam, Read, assign, map_params, names, params};
+pub use transfer::{Started, start_from};
+pub use walk::{
+    ByName, MapByName, NamedParam, Read, assign, map_by_name, map_params, names, params, visit_by_name,
+};
 
 use std::path::PathBuf;
 

@@ -16,13 +16,36 @@ pub struct NamedParam {
     pub trainable: bool,
 }
 
-struct Collect {
-    path: Vec<String>,
-    with_values: bool,
-    found: Vec<NamedParam>,
+/// Somebody who looks at every float parameter of a module under its name.
+pub trait ByName {
+    /// Called with every parameter, in the module's order.
+    fn see<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>);
 }
 
-impl ModuleVisitor for Collect {
+/// Somebody who changes every float parameter of a module under its name.
+pub trait MapByName {
+    /// Called with every parameter, in the module's order; gives what stands there afterwards.
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>>;
+}
+
+/// Shows every float parameter of a module, by name.
+pub fn visit_by_name<M: Module>(module: &M, visitor: &mut impl ByName) {
+    module.visit(&mut Walk { path: Vec::new(), inner: visitor });
+}
+
+/// Changes every float parameter of a module, by name.
+#[must_use]
+pub fn map_by_name<M: Module>(module: M, mapper: &mut impl MapByName) -> M {
+    module.map(&mut Walk { path: Vec::new(), inner: mapper })
+}
+
+/// Keeps the path to where it stands.
+struct Walk<'a, T> {
+    path: Vec<String>,
+    inner: &'a mut T,
+}
+
+impl<T: ByName> ModuleVisitor for Walk<'_, T> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -32,10 +55,35 @@ impl ModuleVisitor for Collect {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.inner.see(&self.path.join("."), param);
+    }
+}
+
+impl<T: MapByName> ModuleMapper for Walk<'_, T> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.inner.change(&self.path.join("."), param)
+    }
+}
+
+struct Collect {
+    with_values: bool,
+    found: Vec<NamedParam>,
+}
+
+impl ByName for Collect {
+    fn see<const D: usize>(&mut self, name: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let values = if self.with_values { host_values(tensor.clone()) } else { Vec::new() };
         self.found.push(NamedParam {
-            name: self.path.join("."),
+            name: name.to_owned(),
             shape: tensor.dims().to_vec(),
             values,
             trainable: param.is_require_grad(),
@@ -53,8 +101,8 @@ fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn collect<M: Module>(module: &M, with_values: bool) -> Vec<NamedParam> {
-    let mut visitor = Collect { path: Vec::new(), with_values, found: Vec::new() };
-    module.visit(&mut visitor);
+    let mut visitor = Collect { with_values, found: Vec::new() };
+    visit_by_name(module, &mut visitor);
     visitor.found
 }
 
@@ -75,29 +123,17 @@ pub type Read<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, super:
 type Change<'a> = &'a mut dyn FnMut(&str, Vec<f32>, &[usize]) -> Vec<f32>;
 
 struct Apply<'a> {
-    path: Vec<String>,
     change: Change<'a>,
     wants_old: bool,
 }
 
-impl ModuleMapper for Apply<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+impl MapByName for Apply<'_> {
+    fn change<const D: usize>(&mut self, name: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let trainable = param.is_require_grad();
-        let change = &mut *self.change;
-        let wants_old = self.wants_old;
         param.map(|tensor| {
             let (shape, device) = (tensor.dims(), tensor.device());
-            let old = if wants_old { host_values(tensor) } else { Vec::new() };
-            let values = change(&name, old, &shape);
+            let old = if self.wants_old { host_values(tensor) } else { Vec::new() };
+            let values = (self.change)(name, old, &shape);
             let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
             tensor.set_require_grad(trainable)
         })
@@ -106,7 +142,7 @@ impl ModuleMapper for Apply<'_> {
 
 /// Every parameter through a function of its name, old values and shape.
 pub fn map_params<M: Module>(module: M, mut change: impl FnMut(&str, Vec<f32>, &[usize]) -> Vec<f32>) -> M {
-    module.map(&mut Apply { path: Vec::new(), change: &mut change, wants_old: true })
+    map_by_name(module, &mut Apply { change: &mut change, wants_old: true })
 }
 
 /// Every parameter replaced by what `source` gives for its name and shape; the first error stops it.
@@ -137,7 +173,7 @@ pub fn assign<M: Module, E>(
             }
         }
     };
-    let module = module.map(&mut Apply { path: Vec::new(), change: &mut change, wants_old: false });
+    let module = map_by_name(module, &mut Apply { change: &mut change, wants_old: false });
     match failed {
         Some(error) => Err(error),
         None => Ok(module),

@@ -7,6 +7,7 @@ use crate::data::{Subset, View};
 use crate::models::Model;
 use crate::outcome::{Stop, command_line};
 use crate::progress::TrainWatch;
+use crate::settings::secs_since_1970;
 use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies};
 use anyhow::{Context, anyhow};
 use report::{Kind, store::write_file};
@@ -124,6 +125,8 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
         run_dir: Some(&dir),
         resume: plan.resume,
         n_threads: plan.settings.n_threads,
+        init_from: None,
+        clock: secs_since_1970,
     };
     let mut watch = TrainWatch::new(plan.progress, &format!("train {}", model.name));
     let outcome = match (method.run)(&request, &mut watch) {
