@@ -38,7 +38,7 @@ pub use keep::Keep;
 pub use layers::{LayerNorm, LayerScale, Linear};
 pub use patch_embed::{PatchEmbed, frames, patchify, unpatchify};
 pub use pos_embed::{Resample, mae_sin_cos, resample_table, resize_matrix};
-pub use presets::{PRESETS, Preset, arch};
+pub use presets::{Given, PRESETS, Preset, arch, given_by_arch};
 pub use relative_bias::RelativeBias;
 pub use site::{Look, NoLook, Seen, Site};
 pub use tokens::Tokens;
