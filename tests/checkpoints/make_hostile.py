@@ -38,9 +38,9 @@ def dictionary(**values):
 
 def torch_zip(name, value, storages=None, packed=False):
     with zipfile.ZipFile(name, "w", zipfile.ZIP_STORED) as z:
-        z.writestr("x/data.pkl", PROTO + value + STOP, zipfile.ZIP_DEFLATED if packed else None)
+        z.writestr(zipfile.ZipInfo("x/data.pkl"), PROTO + value + STOP, zipfile.ZIP_DEFLATED if packed else None)
         for key, data in ({"0": bytes(16)} if storages is None else storages).items():
-            z.writestr(f"x/data/{key}", data)
+            z.writestr(zipfile.ZipInfo(f"x/data/{key}"), data)
 
 
 def npy(array):
@@ -58,6 +58,9 @@ def patched(name, data, *changes):
 
 # Calls that must not be made: this one is read, beside a tensor.
 torch_zip("calls.pth", dictionary(w=tensor(), evil=b"cposix\nsystem\n" + MARK + text("touch pwned") + b"tR"))
+
+# An ordered dictionary as Python 2 wrote it, a list of pairs; this one is read too.
+torch_zip("python2.pth", b"ccollections\nOrderedDict\n(](](" + text("w") + tensor() + b"ee" + b"tR")
 
 laugh = b"]q\x00"  # ten lists, each ten times the one before
 for level in range(10):
@@ -98,16 +101,16 @@ torch_zip(out / "a-key-alone.pth", b"}" + MARK + text("a") + b"u")
 
 # Zip files.
 with zipfile.ZipFile(out / "duplicate-two.npz", "w") as z:
-    z.writestr("a.npy", npy(np.zeros(2)))
+    z.writestr(zipfile.ZipInfo("a.npy"), npy(np.zeros(2)))
     warnings.simplefilter("ignore")
-    z.writestr("a.npy", npy(np.ones(2)))
+    z.writestr(zipfile.ZipInfo("a.npy"), npy(np.ones(2)))
 
 
 def npz(packed=True, **arrays):
     f = io.BytesIO()
     with zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as z:
         for key, data in arrays.items():
-            z.writestr(f"{key}.npy", data)
+            z.writestr(zipfile.ZipInfo(f"{key}.npy"), data, z.compression)
     return f.getvalue()
 
 

@@ -199,6 +199,11 @@ fn a_call_in_a_pickle_is_a_name_and_is_not_made() {
 }
 
 #[test]
+fn an_ordered_dictionary_of_python_2_is_a_dictionary() {
+    assert_eq!(open("python2.pth").read("w", &[4]).unwrap(), [0.0; 4]);
+}
+
+#[test]
 fn an_array_that_is_longer_than_declared_or_changed_is_refused_when_it_is_read() {
     let error = open("longer.npz").read_f32("a").expect_err("a refusal").to_string();
     assert!(error.contains("`a`") && error.contains("declared"), "{error}");
@@ -217,4 +222,17 @@ fn an_array_that_is_longer_than_declared_or_changed_is_refused_when_it_is_read()
         .collect();
     assert_eq!(broken.len(), 1);
     assert!(broken[0].contains("checksum"), "{}", broken[0]);
+}
+
+#[test]
+fn a_header_whose_length_looks_like_a_pickle_is_still_safetensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.safetensors");
+    let mut header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_owned();
+    header.extend(std::iter::repeat_n(' ', 0x0280 - header.len()));
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &1.5f32.to_le_bytes()].concat();
+    assert_eq!(bytes[..2], [0x80, 0x02], "protocol 2");
+    fs::write(&path, bytes).unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    assert_eq!((file.format(), file.read_f32("a").unwrap()), (Format::Safetensors, vec![1.5]));
 }

@@ -25,6 +25,9 @@ const MAX_META_BYTES: usize = 1 << 23;
 /// The longest list of plain values that is kept.
 const MAX_META_ITEMS: usize = 1 << 10;
 
+/// The longest path of files that is kept.
+const MAX_PATH_PARTS: usize = 64;
+
 /// A storage that stands outside the pickle.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
@@ -77,7 +80,7 @@ pub(super) fn find(pickle: &Pickle, source: &Source) -> Result<Found, WeightsErr
 pub(super) fn storage(pickle: &Pickle, id: Id) -> Option<Storage> {
     let Node::Persistent(pid) = pickle.node(id) else { return None };
     let [kind, class, key, _device, n, view @ ..] = pickle.items(*pid)? else { return None };
-    if pickle.text(*kind)? != "storage" {
+    if pickle.short_text(*kind)? != "storage" {
         return None;
     }
     let (_, class) = pickle.class(*class)?;
@@ -87,7 +90,7 @@ pub(super) fn storage(pickle: &Pickle, id: Id) -> Option<Storage> {
     };
     let key = match pickle.node(*key) {
         Node::Int(key) => key.to_string(),
-        _ => pickle.text(*key)?.to_owned(),
+        _ => pickle.short_text(*key)?.to_owned(),
     };
     let n = u64::try_from(pickle.int(*n)?).ok()?;
     let view_offset = match view.first().map(|view| pickle.node(*view)) {
@@ -147,7 +150,12 @@ impl Walk<'_> {
             return Err(self.fail(format!("at most {MAX_VISITS} values"), "more, by values shown again"));
         }
         let pickle = self.pickle;
+        let is_full = self.meta_bytes > MAX_META_BYTES;
         match pickle.node(id) {
+            Node::Tuple(items) | Node::List(items) => self.inside(id, |walk| walk.list(items)),
+            Node::Dict(pairs) => self.inside(id, |walk| walk.dict(pairs)),
+            Node::Made(made) => self.inside(id, |walk| walk.made(made)),
+            _ if is_full => Ok(None),
             Node::None => Ok(self.plain(Value::Null)),
             Node::Bool(value) => Ok(self.plain((*value).into())),
             Node::Int(value) => Ok(self.plain((*value).into())),
@@ -166,9 +174,6 @@ impl Walk<'_> {
                 Ok(self.plain_text(&name))
             }
             Node::Persistent(_) => Ok(self.plain_text("<a storage>")),
-            Node::Tuple(items) | Node::List(items) => self.inside(id, |walk| walk.list(items)),
-            Node::Dict(pairs) => self.inside(id, |walk| walk.dict(pairs)),
-            Node::Made(made) => self.inside(id, |walk| walk.made(made)),
         }
     }
 
@@ -215,9 +220,9 @@ impl Walk<'_> {
     fn pairs(&mut self, pairs: &[(Id, Id)], kept: &mut Map<String, Value>) -> Result<(), WeightsError> {
         for (index, &(key, value)) in pairs.iter().enumerate() {
             let key = match self.pickle.node(key) {
-                Node::Text(_) => match self.pickle.text(key) {
+                Node::Text(_) => match self.pickle.short_text(key) {
                     Some(key) => key.to_owned(),
-                    None => return Err(self.fail("keys in UTF-8", "another")),
+                    None => return Err(self.fail("keys in UTF-8, of at most 1024 bytes", "another")),
                 },
                 Node::Int(key) => key.to_string(),
                 Node::Bool(key) => if *key { "True" } else { "False" }.to_owned(),
@@ -276,28 +281,32 @@ impl Walk<'_> {
                     None => Ok(self.plain_text("<numpy scalar>")),
                 }
             }
-            (("pathlib" | "pathlib._local", _), parts) if !parts.is_empty() => {
-                let parts: Vec<&str> = parts.iter().filter_map(|part| pickle.text(*part)).collect();
+            (("pathlib" | "pathlib._local", _), parts) if (1..=MAX_PATH_PARTS).contains(&parts.len()) => {
+                let parts: Vec<&str> = parts.iter().filter_map(|part| pickle.short_text(*part)).collect();
                 let path = parts.join("/");
                 Ok(self.plain_text(path.strip_prefix('/').filter(|p| p.starts_with('/')).unwrap_or(&path)))
             }
-            (("collections", "OrderedDict"), [pairs]) if made.pairs.is_empty() => {
-                // As Python 2 wrote it: a list of pairs.
-                let pairs = pickle.items(*pairs).unwrap_or_default().iter();
-                let pairs: Vec<(Id, Id)> = pairs
-                    .filter_map(|pair| match pickle.items(*pair) {
-                        Some([key, value]) => Some((*key, *value)),
-                        _ => None,
-                    })
-                    .collect();
-                self.dict(&pairs)
+            (("collections", "OrderedDict" | "defaultdict" | "Counter"), _) => {
+                self.dict(&self.pairs_of(made))
             }
-            (("collections", "OrderedDict" | "defaultdict" | "Counter"), _) => self.dict(&made.pairs),
             (("builtins" | "__builtin__", "set" | "frozenset" | "list" | "tuple"), [items]) => {
                 self.value(*items)
             }
             _ => self.object(class, made),
         }
+    }
+
+    /// The pairs of a dictionary, which Python 2 gave an ordered one as a list in its arguments.
+    fn pairs_of(&self, made: &Made) -> Vec<(Id, Id)> {
+        let listed = match self.pickle.items(made.args) {
+            Some([listed]) if made.pairs.is_empty() => self.pickle.items(*listed).unwrap_or_default(),
+            _ => return made.pairs.clone(),
+        };
+        let pair = |pair: &Id| match self.pickle.items(*pair) {
+            Some([key, value]) => Some((*key, *value)),
+            _ => None,
+        };
+        listed.iter().filter_map(pair).collect()
     }
 
     /// A further call under the same name, counted as a nesting.
@@ -332,7 +341,7 @@ impl Walk<'_> {
         for state in state {
             let Node::Dict(pairs) = state else { continue };
             let is_inside = |key: &str| matches!(key, "_parameters" | "_buffers" | "_modules");
-            let key = |(key, _): &(Id, Id)| pickle.text(*key);
+            let key = |(key, _): &(Id, Id)| pickle.short_text(*key);
             if !is_script && pairs.iter().filter_map(key).filter(|key| is_inside(key)).count() < 3 {
                 self.pairs(pairs, &mut kept)?;
                 continue;
@@ -440,13 +449,15 @@ fn float(value: f64) -> Value {
 /// `scalar(dtype("f8"), bytes)`, with the byte order in the dtype's state.
 fn numpy_scalar(pickle: &Pickle, dtype: Id, bytes: Id) -> Option<Value> {
     let Node::Made(dtype) = pickle.node(dtype) else { return None };
-    let kind = pickle.text(*pickle.items(dtype.args)?.first()?)?;
-    let order = dtype.state.and_then(|state| pickle.text(*pickle.items(state)?.get(1)?));
+    let kind = pickle.short_text(*pickle.items(dtype.args)?.first()?)?;
+    let order = dtype.state.and_then(|state| pickle.short_text(*pickle.items(state)?.get(1)?));
     let mut bytes = match pickle.node(bytes) {
-        Node::Bytes(span) | Node::Text(span) => pickle.bytes(*span).to_vec(),
+        Node::Bytes(span) | Node::Text(span) if pickle.bytes(*span).len() <= 8 => {
+            pickle.bytes(*span).to_vec()
+        }
         // Protocol 2 has no bytes: they are a text whose characters are all below 256.
         Node::Made(encoded) if pickle.class(encoded.class) == Some(("_codecs", "encode")) => {
-            let text = pickle.text(*pickle.items(encoded.args)?.first()?)?;
+            let text = pickle.short_text(*pickle.items(encoded.args)?.first()?)?;
             text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>()?
         }
         _ => return None,

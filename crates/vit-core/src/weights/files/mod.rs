@@ -209,6 +209,9 @@ impl TensorFile {
 fn open_one(path: &Path) -> Result<(Format, Opened), WeightsError> {
     let source = Source::open(path)?;
     let head = source.bytes("the first bytes", 0, source.len().min(512))?;
+    if safetensors::is_whole_header(&head, source.len()) {
+        return Ok((Format::Safetensors, safetensors::open(source)?));
+    }
     if head.starts_with(b"PK\x03\x04") {
         return open_zip(source);
     }

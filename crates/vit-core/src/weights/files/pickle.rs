@@ -9,13 +9,16 @@ use super::source::Source;
 use std::collections::HashMap;
 
 /// The longest pickle read. Those of large models have some hundred thousand bytes: numbers stand elsewhere.
-const MAX_PICKLE_BYTES: u64 = 1 << 26;
+const MAX_PICKLE_BYTES: u64 = 1 << 25;
 
-/// The most nodes kept.
+/// The most nodes kept, and the most on the stack.
 const MAX_NODES: usize = 1 << 21;
 
 /// The longest name of a module or class.
 const MAX_LINE_BYTES: usize = 1 << 12;
+
+/// The longest key of a dictionary or storage.
+const MAX_KEY_BYTES: u32 = 1 << 10;
 
 /// How much is read from the file at a time.
 const CHUNK_BYTES: u64 = 1 << 16;
@@ -98,6 +101,14 @@ impl Pickle {
     /// The bytes of a text, bytes, or long integer.
     pub(super) fn bytes(&self, span: Span) -> &[u8] {
         &self.bytes[span.start as usize..span.end as usize]
+    }
+
+    /// A short text that is a key or a name: others are never asked for what they say.
+    pub(super) fn short_text(&self, id: Id) -> Option<&str> {
+        match self.node(id) {
+            Node::Text(span) if span.end - span.start <= MAX_KEY_BYTES => self.text(id),
+            _ => None,
+        }
     }
 
     /// A text, where a node is one and in UTF-8.
@@ -227,6 +238,9 @@ struct Machine<'a> {
 impl Machine<'_> {
     fn run(&mut self) -> Result<Id, WeightsError> {
         loop {
+            if self.stack.len() > MAX_NODES || self.marks.len() > MAX_NODES {
+                return Err(self.tape.fail(format!("at most {MAX_NODES} values on the stack"), "more"));
+            }
             let op = self.tape.u8()?;
             match op {
                 b'.' => return self.pop(),
@@ -239,7 +253,7 @@ impl Machine<'_> {
                 0x95 => drop(self.tape.u64()?), // FRAME: how much to read ahead
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
-                b'1' => drop(self.to_mark()?),
+                b'1' => drop(self.pop_to_mark()?),
                 b'2' => {
                     let top = self.top()?;
                     self.stack.push(top);
@@ -248,7 +262,7 @@ impl Machine<'_> {
                 b'X' | 0x8c | 0x8d | b'T' | b'U' | b'B' | b'C' | 0x8e | 0x96 => self.text_or_bytes(op)?,
                 b')' | 0x85 | 0x86 | 0x87 | b't' => {
                     let items = match op {
-                        b't' => self.to_mark()?,
+                        b't' => self.pop_to_mark()?,
                         b')' => Vec::new(),
                         op => self.last(usize::from(op - 0x84))?,
                     };
@@ -256,12 +270,12 @@ impl Machine<'_> {
                 }
                 b']' | 0x8f => self.push(Node::List(Vec::new()))?, // a set is a list here
                 b'l' | 0x91 => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     self.push(Node::List(items))?;
                 }
                 b'}' => self.push(Node::Dict(Vec::new()))?,
                 b'd' => {
-                    let items = self.to_mark()?;
+                    let items = self.pop_to_mark()?;
                     let pairs = self.pairs(&items)?;
                     self.push(Node::Dict(pairs))?;
                 }
@@ -338,7 +352,7 @@ impl Machine<'_> {
     }
 
     fn append(&mut self, op: u8) -> Result<(), WeightsError> {
-        let new = if op == b'a' { vec![self.pop()?] } else { self.to_mark()? };
+        let new = if op == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
         let top = self.top()?;
         match &mut self.nodes[top as usize] {
             Node::List(items) => items.extend(new),
@@ -349,7 +363,7 @@ impl Machine<'_> {
     }
 
     fn set(&mut self, op: u8) -> Result<(), WeightsError> {
-        let new = if op == b's' { self.last(2)? } else { self.to_mark()? };
+        let new = if op == b's' { self.last(2)? } else { self.pop_to_mark()? };
         let new = self.pairs(&new)?;
         let top = self.top()?;
         match &mut self.nodes[top as usize] {
@@ -368,9 +382,13 @@ impl Machine<'_> {
             }
         }
         let (name, module) = (self.pop()?, self.pop()?);
-        let is_text = |id: Id| matches!(self.nodes[id as usize], Node::Text(_));
-        if !is_text(name) || !is_text(module) {
-            return Err(self.tape.fail("the names of a module and a class", "something else"));
+        let is_name = |id: Id| match &self.nodes[id as usize] {
+            Node::Text(span) => (span.end - span.start) as usize <= MAX_LINE_BYTES,
+            _ => false,
+        };
+        if !is_name(name) || !is_name(module) {
+            let expected = format!("names of a module and a class, at most {MAX_LINE_BYTES} bytes each");
+            return Err(self.tape.fail(expected, "something else"));
         }
         self.push(Node::Global(module, name))
     }
@@ -423,7 +441,7 @@ impl Machine<'_> {
         Ok(items)
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, WeightsError> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, WeightsError> {
         match self.marks.pop() {
             Some(mark) => Ok(self.stack.split_off(mark)),
             None => Err(self.tape.fail("a mark on the stack", "none")),

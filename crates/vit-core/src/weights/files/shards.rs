@@ -68,7 +68,7 @@ fn in_folder(folder: &Path) -> Result<Where, WeightsError> {
             "safetensors" if index_of_shard(&name).is_none() => 1,
             "json" if name.ends_with(".index.json") => 2,
             "bin" if index_of_shard(&name).is_none() => 3,
-            "pth" | "pt" | "npz" => 4,
+            "pth" | "pt" | "tar" | "npz" => 4,
             _ => continue,
         };
         found.push((rank, path));

@@ -12,10 +12,10 @@ use super::{Entry, Opened};
 
 const PICKLE: &str = "data.pkl";
 
-/// The folder inside the zip that holds the checkpoint, with its slash, where there is one.
+/// The folder inside the zip that holds the checkpoint, with its slash; the outermost, where there are several.
 pub(super) fn folder(zip: &Zip) -> Option<&str> {
-    let mut folders = zip.names().filter_map(|name| name.strip_suffix(PICKLE));
-    folders.find(|folder| folder.is_empty() || folder.ends_with('/'))
+    let folders = zip.names().filter_map(|name| name.strip_suffix(PICKLE));
+    folders.filter(|folder| folder.is_empty() || folder.ends_with('/')).min_by_key(|folder| folder.len())
 }
 
 /// Whether the checkpoint is a TorchScript archive.

@@ -7,7 +7,7 @@ use super::graph::{Storage, find, storage};
 use super::pickle::{Node, Pickle};
 use super::place::{Packing, Place, refusal};
 use super::source::Source;
-use super::{Entry, Opened};
+use super::{Dtype, Entry, Opened};
 use std::collections::HashMap;
 
 /// 0x1950a86a20f9469cfc6c, little-endian: what such a file begins with.
@@ -84,7 +84,12 @@ fn storages(
         let Some(storage) = named.get(&key) else {
             return Err(source.malformed("keys of storages that the checkpoint uses", format!("`{key}`")));
         };
-        let item = storage.dtype.map_or(1, |dtype| dtype.n_bytes() as u64);
+        let item = match storage.dtype {
+            None | Some(Dtype::Other("F8_E4M3" | "F8_E5M2")) => 1,
+            Some(Dtype::Other("C64")) => 8,
+            Some(Dtype::Other("C128")) => 16,
+            Some(dtype) => dtype.n_bytes() as u64,
+        };
         if item == 0 {
             let expected = format!("storage `{key}` of a type whose size is known");
             return Err(source.malformed(expected, storage.dtype.map_or("none", |dtype| dtype.name())));
