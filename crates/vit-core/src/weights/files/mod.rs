@@ -5,19 +5,28 @@
 //! that what is listed can be read. Nothing in a file is ever executed.
 
 mod dtype;
+mod graph;
+mod npz;
+mod pickle;
 mod place;
 mod read;
 mod safetensors;
+mod shards;
 mod source;
+mod torch;
+mod torch_legacy;
+mod zip;
 
 pub use dtype::Dtype;
 
 use super::WeightsError;
 use place::Place;
 use serde_json::Value;
+use shards::Where;
 use source::Source;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use zip::Zip;
 
 /// The key of our metadata inside a safetensors header.
 pub(super) const METADATA_KEY: &str = "vitscope";
@@ -27,6 +36,16 @@ pub(super) const METADATA_KEY: &str = "vitscope";
 pub enum Format {
     /// One safetensors file.
     Safetensors,
+    /// Several files with an index that says which tensor is in which.
+    Sharded,
+    /// PyTorch's zip file.
+    Torch,
+    /// PyTorch's file of before version 1.6.
+    TorchLegacy,
+    /// A TorchScript archive.
+    TorchScript,
+    /// A zip of NumPy's arrays.
+    Npz,
 }
 
 impl Format {
@@ -34,6 +53,11 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
+            Self::Sharded => "sharded, with an index",
+            Self::Torch => "PyTorch zip",
+            Self::TorchLegacy => "PyTorch before 1.6",
+            Self::TorchScript => "TorchScript archive",
+            Self::Npz => "npz",
         }
     }
 }
@@ -68,17 +92,17 @@ struct Opened {
 }
 
 impl TensorFile {
-    /// Opens a checkpoint and checks where everything in it is.
+    /// Opens a checkpoint and checks where everything in it is: a file of any format, the index of several, one of
+    /// these several, or a folder that holds either.
     ///
     /// # Errors
     /// When the file cannot be read, is of no known format, is damaged, or names a tensor twice.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let source = Source::open(path)?;
-        let head = source.bytes("the first bytes", 0, source.len().min(512))?;
-        if safetensors::is_safetensors(&head) {
-            return Self::new(path, Format::Safetensors, safetensors::open(source)?);
-        }
-        Err(source.malformed("a safetensors file", format!("{} bytes of something else", source.len())))
+        let (format, opened) = match shards::resolve(path)? {
+            Where::Index(index) => (Format::Sharded, shards::open(&index)?),
+            Where::File(file) => open_one(&file)?,
+        };
+        Self::new(path, format, opened)
     }
 
     fn new(path: &Path, format: Format, opened: Opened) -> Result<Self, WeightsError> {
@@ -178,5 +202,58 @@ impl TensorFile {
 
     fn missing(&self, name: &str, shape: &[usize]) -> WeightsError {
         WeightsError::Missing { name: name.into(), expected: shape.into(), path: self.path.clone() }
+    }
+}
+
+/// Opens one file by what its first bytes say.
+fn open_one(path: &Path) -> Result<(Format, Opened), WeightsError> {
+    let source = Source::open(path)?;
+    let head = source.bytes("the first bytes", 0, source.len().min(512))?;
+    if safetensors::is_whole_header(&head, source.len()) {
+        return Ok((Format::Safetensors, safetensors::open(source)?));
+    }
+    if head.starts_with(b"PK\x03\x04") {
+        return open_zip(source);
+    }
+    if torch_legacy::is_pickle(&head) {
+        return Ok((Format::TorchLegacy, torch_legacy::open(source)?));
+    }
+    if let Some(other) = other_format(&head) {
+        return Err(source.malformed("safetensors, a PyTorch checkpoint, npz, or an index of shards", other));
+    }
+    if safetensors::is_safetensors(&head) {
+        return Ok((Format::Safetensors, safetensors::open(source)?));
+    }
+    let found = format!("{} bytes of something else", source.len());
+    Err(source.malformed("safetensors, a PyTorch checkpoint, npz, or an index of shards", found))
+}
+
+fn open_zip(source: Source) -> Result<(Format, Opened), WeightsError> {
+    let zip = Zip::open(&source)?;
+    if let Some(folder) = torch::folder(&zip) {
+        let format = if torch::is_script(&zip, folder) { Format::TorchScript } else { Format::Torch };
+        return Ok((format, torch::open(source, &zip, folder)?));
+    }
+    if npz::is_npz(&zip) {
+        return Ok((Format::Npz, npz::open(source, &zip)?));
+    }
+    let found: Vec<&str> = zip.names().take(3).collect();
+    Err(source.malformed("a zip of a PyTorch checkpoint or of npy arrays", format!("a zip of {found:?}")))
+}
+
+/// What people pass by mistake, so that the refusal can say what it is.
+fn other_format(head: &[u8]) -> Option<&'static str> {
+    let is = |text: &[u8]| head.starts_with(text);
+    if head.get(257..262) == Some(b"ustar") {
+        return Some("a tar file: PyTorch wrote those before version 0.1.10; save it again with a later one");
+    }
+    match () {
+        () if is(b"\x93NUMPY") => Some("a single npy array"),
+        () if is(b"\x1f\x8b") => Some("a gzip file: unpack it first"),
+        () if is(b"\x89HDF") => Some("an HDF5 file"),
+        () if is(b"version https://git-lfs") => Some("a pointer to a large file: fetch the file itself"),
+        () if is(b"<!DOCTYPE") || is(b"<html") => Some("a web page: the download went wrong"),
+        () if is(b"GGUF") => Some("a GGUF file"),
+        () => None,
     }
 }

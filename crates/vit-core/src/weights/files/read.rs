@@ -79,7 +79,7 @@ impl Numbers<'_> {
         let numbers = match self.n {
             0 => Vec::new(),
             _ if self.in_a_row => self.in_a_row(&mut bytes)?,
-            _ if self.overlaps() => self.from_memory(&mut bytes)?,
+            _ if self.overlaps() => self.gathered(&mut bytes)?,
             _ => self.in_storage_order(&mut bytes)?,
         };
         if let Some(expected) = place.crc {
@@ -139,7 +139,7 @@ impl Numbers<'_> {
         Ok(numbers)
     }
 
-    fn from_memory(&self, bytes: &mut Bytes) -> io::Result<Vec<f32>> {
+    fn gathered(&self, bytes: &mut Bytes) -> io::Result<Vec<f32>> {
         let span = 1 + self.axes.iter().map(|axis| (axis.size as u64 - 1) * axis.stride).sum::<u64>();
         let n_bytes = span * self.dtype.n_bytes() as u64;
         if n_bytes > MAX_OVERLAPPING_BYTES {

@@ -10,9 +10,16 @@ use serde_json::{Map, Value};
 /// The longest header read; the specification's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Whether a file begins as safetensors do: a length that the file can hold, then a JSON object.
+/// Whether a file begins as safetensors do: the length of a header, then a JSON object.
 pub(super) fn is_safetensors(head: &[u8]) -> bool {
-    head.len() > 8 && head[8] == b'{'
+    head.get(8) == Some(&b'{')
+}
+
+/// Whether that header also ends inside the file. A length can look like the first bytes of another format, so this
+/// is asked before those are looked for.
+pub(super) fn is_whole_header(head: &[u8], file_bytes: u64) -> bool {
+    let length = head.iter().take(8).rev().fold(0u64, |n, &byte| n << 8 | u64::from(byte));
+    is_safetensors(head) && length.checked_add(8).is_some_and(|end| end <= file_bytes)
 }
 
 /// Reads and checks the header: lengths against the file's size before anything is allocated.
