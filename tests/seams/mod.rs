@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod clips;
+mod layouts;
 mod resume;
 mod studies;
 mod teacher;

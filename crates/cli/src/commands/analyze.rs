@@ -1,6 +1,7 @@
 //! `analyze`: what does a trained network do?
 
 use crate::args::Common;
+use crate::models::Words;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -27,9 +28,9 @@ pub(crate) struct Args {
     /// A model: a weights file, a run folder, or an architecture; may be given again
     #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
     weights: Vec<String>,
-    /// The architecture of weights files that do not say it themselves
-    #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
-    arch: Option<String>,
+    /// What weights do not say themselves.
+    #[command(flatten)]
+    words: Words,
     /// The data, as a URI
     #[arg(long, value_name = "DATA", value_parser = Names(names::datasets), hide_possible_values = true)]
     data: Option<String>,
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let resolved = recipe::to_json(&recipe);
     let mut reports = Vec::with_capacity(recipe.weights.len());
     for weights in &recipe.weights {
-        let stage = stage(&recipe, weights, args.arch.as_deref(), &asked, &settings)?;
+        let stage = stage(&recipe, weights, &args.words, &asked, &settings)?;
         stage.tell(&progress);
         let Some(findings) = stage.run(&asked, &settings, &progress)?.pop() else {
             bail!("analyze: expected findings; found none: {}", args.analysis);

@@ -40,7 +40,7 @@ impl ModelConfig {
 }
 
 /// The input transform in our own metadata, where the file has it.
-pub(super) fn own_input(file: &TensorFile) -> Option<InputTransform> {
+pub fn input_of(file: &TensorFile) -> Option<InputTransform> {
     serde_json::from_str(file.meta().get(INPUT_KEY)?.as_str()?).ok()
 }
 

@@ -21,7 +21,7 @@ mod walk;
 pub use audit::{Audit, Decision, Matched, Misshapen};
 pub use checkpoint::Checkpoint;
 pub use export::{Names, export};
-pub use file::{ModelConfig, load, save, save_tensors};
+pub use file::{ModelConfig, input_of, load, save, save_tensors};
 pub use files::{Dtype, Entry, Format, TensorFile};
 pub use input::{Framing, InputTransform, Interpolation};
 pub use layouts::{Branch, FAMILIES, Family, Hints, LAYOUTS, Layout, family};

@@ -184,7 +184,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
         if given.iter().any(|(other, _)| other == name) {
             bail!("model: expected a name for each; found `{name}` twice");
         }
-        given.push((name.to_owned(), models::open(model, None, settings)?));
+        given.push((name.to_owned(), models::open(model, &models::Words::default(), settings)?));
     }
     Ok(given)
 }

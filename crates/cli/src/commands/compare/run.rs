@@ -201,8 +201,11 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let mut view =
-        View { size_px: plan.recipe.size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? };
+    let mut view = View {
+        size_px: plan.recipe.size_px,
+        normalize: Normalize::from_name(&plan.recipe.normalize)?,
+        input: None,
+    };
     let (source, shapes) = match backbone {
         Some(model) => {
             let patch_px = model.patch_px();

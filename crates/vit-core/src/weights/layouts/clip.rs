@@ -7,7 +7,6 @@ use super::line::{Form, Line, formed, named, part};
 pub(super) const CLIP: Layout = Layout {
     name: "clip",
     published: "OpenAI CLIP (.pt, TorchScript), open_clip",
-    separator: '.',
     anchors: &["class_embedding", "conv1.weight", "ln_pre.weight", "ln_post.weight"],
     lines: &[
         named("cls_token", "class_embedding"),
@@ -45,7 +44,6 @@ pub(super) const CLIP: Layout = Layout {
 pub(super) const HF_CLIP: Layout = Layout {
     name: "hf-clip",
     published: "transformers CLIPModel, CLIPVisionModel, CLIPVisionModelWithProjection",
-    separator: '.',
     anchors: &[
         "embeddings.class_embedding",
         "embeddings.patch_embedding.weight",

@@ -7,7 +7,6 @@ use super::line::{Line, named, part};
 pub(super) const HF_BEIT: Layout = Layout {
     name: "hf-beit",
     published: "transformers BeitModel, BeitForImageClassification, Data2VecVision",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",
@@ -60,7 +59,6 @@ const HF_BEIT_LINES: &[Line] = &[
 pub(super) const HF_BEIT_5: Layout = Layout {
     name: "hf-beit-5",
     published: "state dicts of transformers 5: BEiT",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",

@@ -8,7 +8,6 @@ use super::line::{Line, named, part};
 pub(super) const HF_DINOV2: Layout = Layout {
     name: "hf-dinov2",
     published: "transformers Dinov2Model, Dinov2WithRegistersModel",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",
@@ -64,7 +63,6 @@ const HF_DINOV2_LINES: &[Line] = &[
 pub(super) const HF_DINOV2_5: Layout = Layout {
     name: "hf-dinov2-5",
     published: "state dicts of transformers 5: Dinov2Model, Dinov2WithRegistersModel",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",

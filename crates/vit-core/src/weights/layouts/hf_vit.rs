@@ -8,7 +8,6 @@ use super::line::{Line, named, part};
 pub(super) const HF_VIT: Layout = Layout {
     name: "hf-vit",
     published: "transformers ViTModel, ViTForImageClassification, ViTMAE, DeiT, and DINO as ViT",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",
@@ -56,7 +55,6 @@ const HF_VIT_LINES: &[Line] = &[
 pub(super) const HF_VIT_5: Layout = Layout {
     name: "hf-vit-5",
     published: "state dicts of transformers 5: ViT, ViTMAE, DeiT",
-    separator: '.',
     anchors: &[
         "embeddings.cls_token",
         "embeddings.patch_embeddings.projection.weight",

@@ -7,7 +7,6 @@ use super::line::{Form, Line, formed, named};
 pub(super) const JAX: Layout = Layout {
     name: "jax",
     published: "AugReg and ViT (.npz), big_vision",
-    separator: '/',
     anchors: &[
         "embedding/kernel",
         "cls",

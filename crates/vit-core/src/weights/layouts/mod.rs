@@ -33,8 +33,6 @@ pub struct Layout {
     pub name: &'static str,
     /// Whose files are so.
     pub published: &'static str,
-    /// What stands between the parts of a name.
-    separator: char,
     /// Names by which the place of the encoder inside a file is found.
     anchors: &'static [&'static str],
     /// The table; of several lines for one parameter, the file has one.

@@ -334,7 +334,7 @@ fn own_config(file: &TensorFile) -> Option<VitConfig> {
 }
 
 fn of_own(config: VitConfig, file: &TensorFile) -> Settled {
-    let input = super::super::file::own_input(file);
+    let input = super::super::input_of(file);
     let json = serde_json::to_value(&config).unwrap_or(Value::Null);
     let decisions = json.as_object().into_iter().flatten();
     let decision =

@@ -226,12 +226,12 @@ impl Settler<'_> {
         let values: Vec<Value> = self.fits.iter().map(|family| of(family)).collect();
         let alike = values.first().filter(|first| values.iter().all(|value| value == *first)).cloned();
         let Some(value) = alike else { return false };
-        let from = self.from_family();
+        let from = self.told_by_family();
         self.put(field, value, from);
         true
     }
 
-    fn from_family(&self) -> String {
+    fn told_by_family(&self) -> String {
         match self.fits {
             [only] if self.hints.family.is_some() => format!("--family {}", only.name),
             [only] => format!("family {}", only.name),
@@ -245,9 +245,9 @@ impl Settler<'_> {
         let first = self.fits.first().and_then(|family| family.input);
         let alike = first.filter(|input| self.fits.iter().all(|family| family.input == Some(*input)));
         let found = match (by_name, said, alike) {
-            (Some(input), _, _) => Some((input, self.from_family())),
+            (Some(input), _, _) => Some((input, self.told_by_family())),
             (None, Some(said), _) => Some(said),
-            (None, None, Some(input)) => Some((input, self.from_family())),
+            (None, None, Some(input)) => Some((input, self.told_by_family())),
             (None, None, None) => None,
         };
         match &found {

@@ -8,7 +8,6 @@ use super::line::{Line, named, same};
 pub(super) const TIMM: Layout = Layout {
     name: "timm",
     published: "timm, DeiT, DINO, iBOT, AttMask, MAE, MILAN, MoCo-v3, BEiT, SimMIM, SiT, Leopart, DINOv2",
-    separator: '.',
     anchors: &[
         "patch_embed.proj.weight",
         "cls_token",
