@@ -13,7 +13,9 @@ use vit_core::{Given, NoLook, Pass, Site, Vit};
 const KINDS: [&str; 6] = ["vit", "mae", "clip_vision", "beit", "dinov2_hf", "wrapped_vit"];
 
 fn weights_of(case: &Case) -> PathBuf {
-    case.safetensors().unwrap_or_else(|| case.folder.join("weights.pth"))
+    let names = ["weights.safetensors", "weights.pth", "weights.npz"];
+    let file = names.iter().map(|name| case.folder.join(name)).find(|file| file.exists());
+    file.unwrap_or_else(|| panic!("{}: no weights", case.name))
 }
 
 /// What a user would say with `--arch`, from the case's own words.
@@ -160,7 +162,7 @@ fn the_gradients_of_an_imported_model_are_those_of_finite_differences() {
     // Relative positions, biases of queries and values, and scales are trained too: the slope along one random
     // direction of each parameter of BEiT, in f32, so with a wide step.
     let device = vit_ops::cpu_device().autodiff();
-    for case in cases("beit") {
+    for case in cases("beit").into_iter().filter(|case| case.io.contains_key("logits")) {
         let vit = load(&case, None, &device);
         let loss = |vit: &Vit| {
             let tokens = vit.encode(case.tensor("pixels").on(&device), &mut Pass::look(&mut NoLook));

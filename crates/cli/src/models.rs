@@ -172,8 +172,8 @@ pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, 
 fn from_file(text: &str, path: &Path, words: &Words, settings: &Settings) -> anyhow::Result<Model> {
     let file = TensorFile::open(path)?;
     let sha256 = || sha256_of_file(path);
-    // Our own files say everything; they are held to it name by name.
-    if file.metadata().is_some() && words.is_empty() {
+    // Our own files say everything; they are held to it name by name. What was exported may have other names.
+    if file.metadata().is_some() && file.meta().get("format").is_none() && words.is_empty() {
         let input = weights::input_of(&file);
         let normalize = match input {
             Some(input) => Normalize { mean: input.mean, std: input.std },

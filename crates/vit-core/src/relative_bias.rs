@@ -191,4 +191,18 @@ mod tests {
             assert!((read - cubic(*x)).abs() < 1e-6, "{x}: {read} against {}", cubic(*x));
         }
     }
+
+    #[test]
+    fn offsets_are_resampled_as_scipy_does() {
+        // sin(1.3·i) at the seven places for eleven offsets, through scipy's cubic spline with not-a-knot ends.
+        let expected = [
+            0.0, 0.259960, 0.774228, 1.024926, 0.515501, -0.687766, -0.883455, -0.232360, 0.647517, 1.177926,
+            0.998543,
+        ];
+        let values: Vec<f64> = (0..7).map(|i| (1.3 * f64::from(i)).sin()).collect();
+        for (row, expected) in offset_matrix(7, 11).chunks(7).zip(expected) {
+            let read: f64 = row.iter().zip(&values).map(|(w, v)| w * v).sum();
+            assert!((read - expected).abs() < 2e-5, "{read} against {expected}");
+        }
+    }
 }

@@ -86,6 +86,9 @@ fn one_layer(layer: &str, params: &BTreeMap<String, Vec<usize>>, audit: &mut Aud
     if has("bias") && !has("weight") && !normed {
         audit.missing.push(name("weight"));
     }
+    if layer.ends_with("pooler.dense") && has("weight") && !has("bias") {
+        audit.missing.push(name("bias"));
+    }
     if let (Some(weight), Some(bias)) = (params.get("weight"), params.get("bias")) {
         // A convolution that widens has its outputs on the second axis.
         let n_out = if weight.len() == 4 && layer.ends_with("convTrans") { weight[1] } else { weight[0] };

@@ -4,6 +4,7 @@
 //! what is done to its values. The same table reads, names what is missing, and writes.
 
 mod clip;
+mod detect;
 mod dims;
 mod family;
 mod hf_beit;

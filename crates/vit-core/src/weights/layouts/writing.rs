@@ -89,6 +89,12 @@ pub(crate) fn hf_places(config: &VitConfig) -> Result<Vec<Place>, String> {
         ),
     };
     let is_deit = config.distilled && classes;
+    // There every table has a row for the class token, and none for registers.
+    let with_class = config.class_token && config.position_of_class;
+    let without_registers = config.n_registers == 0 || !config.position_of_registers;
+    if config.positions != Positions::None && !(with_class && without_registers) {
+        return Err("pos_embed".to_owned());
+    }
     let mut places = Vec::new();
     for (ours, shape) in expected_of(config) {
         let fits = |line: &&Line| capture(line.ours, &ours).is_some();
