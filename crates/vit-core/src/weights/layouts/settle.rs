@@ -61,10 +61,15 @@ pub(super) fn settle(
     if s.count("n_heads", symbol('h')).is_none() {
         match published_heads(width, depth, s.fits) {
             Some((heads, from)) => s.put("n_heads", heads.into(), from),
-            None => undecided.push(
-                "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells them"
-                    .to_owned(),
-            ),
+            None => {
+                undecided.push(
+                    "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells them"
+                        .to_owned(),
+                );
+                s.decisions.push(Decision::open("n_heads", "--arch vit:heads=…, or config.json"));
+                // One head fits every width; the shapes of all parameters are then the true ones.
+                s.given.insert("n_heads".into(), 1.into());
+            }
         }
     }
 
@@ -133,8 +138,10 @@ pub(super) fn settle(
     if dinov2 {
         ways.swap(0, 1);
     }
-    // Without registers or LayerScale a table of patches alone is more likely one that lost its first row.
-    let alone = registers > 0 || scales || class_rows == 0 || n_known.is_some();
+    // Tables of patches alone beside a class token: timm's models with registers, and DeiT III, which has LayerScale.
+    // Elsewhere such a table is more likely one that lost its first row.
+    let of_timm = s.fits.iter().any(|family| matches!(family.name, "timm" | "deit"));
+    let alone = class_rows == 0 || of_timm && (registers > 0 || scales);
     ways.retain(|way| (registers > 0 || way.1) && (way.0 || alone));
     let fitting = rows.and_then(|t| ways.iter().find(|way| t >= way.2 && is_grid(t - way.2)));
     let &(of_class, of_registers, n_prefix) = fitting.unwrap_or(&ways[0]);
