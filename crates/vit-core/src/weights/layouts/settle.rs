@@ -91,8 +91,9 @@ pub(super) fn settle(
     let tokens_before = registers + usize::from(distilled);
     let class_is_told =
         rows.is_some_and(|t| !square(t) && t > tokens_before && square(t - tokens_before - 1));
-    // Without a norm for the mean, the class token stands for the image, and is missed where it is not there.
-    let class_is_read = !has("fc_norm.weight") && !has("fc_norm.bias");
+    // Without a norm for the mean, the class token stands for the image, and is missed where it is not there; tables of
+    // relative positions have rows for it.
+    let class_is_read = relative != RelativePositions::None || !has("fc_norm.weight") && !has("fc_norm.bias");
     let class_token = s.flag("class_token", has("cls_token") || class_is_told || class_is_read);
     let positions = match (has("pos_embed"), relative) {
         (false, RelativePositions::PerBlock | RelativePositions::Shared) => Positions::None,
