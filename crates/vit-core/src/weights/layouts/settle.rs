@@ -74,12 +74,15 @@ pub(super) fn settle(
     }
 
     // What is there.
+    let partial_bias = has("blocks.{i}.attn.q_bias") || has("blocks.{i}.attn.v_bias");
     let relative = match (
         has("blocks.{i}.attn.relative_position_bias_table"),
         has("rel_pos_bias.relative_position_bias_table"),
     ) {
         (true, _) => RelativePositions::PerBlock,
         (false, true) => RelativePositions::Shared,
+        // BEiT's bias of queries and values without a position table: the table that all blocks share is gone.
+        (false, false) if partial_bias && !has("pos_embed") => RelativePositions::Shared,
         (false, false) => RelativePositions::None,
     };
     s.seen("relative_positions", word(relative));
@@ -101,7 +104,6 @@ pub(super) fn settle(
     };
     s.seen("positions", word(positions));
     let qkv_bias = has("blocks.{i}.attn.qkv.bias");
-    let partial_bias = has("blocks.{i}.attn.q_bias") || has("blocks.{i}.attn.v_bias");
     s.flag("qkv_bias", qkv_bias || partial_bias);
     s.flag("key_bias", qkv_bias || !partial_bias);
     let pre_norm = s.flag("pre_norm", has("norm_pre.weight") || has("norm_pre.bias"));
