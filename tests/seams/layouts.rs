@@ -66,7 +66,7 @@ fn hints_of(case: &Case) -> Hints {
 }
 
 /// What an audit says is wrong with these tensors; damage can make an architecture impossible, which is an error.
-fn problems(entries: &[Entry], hints: &Hints, path: &PathBuf) -> Vec<String> {
+fn problems(entries: &[Entry], hints: &Hints, path: &Path) -> Vec<String> {
     sparse(entries, path);
     match Checkpoint::open(path, hints) {
         Ok(checkpoint) => checkpoint.audit().problems(),

@@ -63,7 +63,7 @@ fn embeds_as_the_reference(desk: &Desk, case: &str, weights: &str, words: &[&str
     let io = golden(case).join("io.safetensors");
     let bytes = std::fs::read(&io).expect("io");
     let io_file = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let has = |name: &str| io_file.names().iter().any(|known| *known == name);
+    let has = |name: &str| io_file.names().contains(&name);
     let has_class = !case.contains("gap");
     let has_norm = has("tokens") && has_class && case != "beit";
     let part = if has_class { "cls" } else { "patches" };

@@ -43,7 +43,7 @@ pub enum Pool {
     NormedMean,
 }
 
-/// The whole configuration of a [`Vit`]; it travels in the metadata of its weights.
+/// The whole configuration of a [`crate::Vit`]; it travels in the metadata of its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VitConfig {
@@ -99,7 +99,7 @@ pub struct VitConfig {
     pub n_classes: usize,
     /// Whether the head has a bias; CLIP's projection has none.
     pub head_bias: bool,
-    /// Whether there is a mask token, for [`Keep::Swap`].
+    /// Whether there is a mask token, for [`crate::Keep::Swap`].
     pub mask_token: bool,
     /// How weights start.
     pub init: InitScheme,

@@ -145,7 +145,7 @@ mod tests {
         let started = start_from(to, &from).expect("fits");
         let table = |vit: &Vit| {
             let table = vit.pos_embed.as_ref().expect("a table").val();
-            table.into_data().to_vec::<f32>().expect("f32")
+            table.into_data().try_to_vec::<f32>().expect("f32")
         };
         let (small, large) = (table(&from), table(&started.vit));
         assert_eq!(large.len(), (1 + 16) * 8);
