@@ -142,7 +142,7 @@ mod tests {
         let config = VitConfig { image_px: 32, ..from.config.clone() };
         let to = config.init(&vit_ops::cpu_device(), &mut crate::stream(2));
         let started = start_from(to, &from).expect("fits");
-        let table = |vit: &Vit| vit.pos_embed.val().into_data().to_vec::<f32>().expect("f32");
+        let table = |vit: &Vit| vit.pos_embed.val().into_data().try_to_vec::<f32>().expect("f32");
         let (small, large) = (table(&from), table(&started.vit));
         assert_eq!(large.len(), (1 + 16) * 8);
         assert_eq!(large[..8], small[..8], "the class token's position is copied");
