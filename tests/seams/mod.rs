@@ -1,5 +1,6 @@
 //! The seams between crates: what a caller relies on when parts are put together.
 
+mod checkpoints;
 mod clips;
 mod resume;
 mod studies;

@@ -206,9 +206,9 @@ pub(crate) fn load<O: Objective>(
     if checkpoint.recipe != recipe {
         return Err(another_recipe(&checkpoint.recipe, recipe, folder.join(STATE)));
     }
-    let mut tensors = TensorFile::open(&folder.join("objective.safetensors"))?;
+    let tensors = TensorFile::open(&folder.join("objective.safetensors"))?;
     let objective = objective.with_state(&mut |name, shape| tensors.read(name, shape))?;
-    let mut moments = TensorFile::open(&folder.join("optimizer.safetensors"))?;
+    let moments = TensorFile::open(&folder.join("optimizer.safetensors"))?;
     let n_steps = u32::try_from(checkpoint.step).unwrap_or(u32::MAX);
     optimizer.restore(objective.student(), n_steps, device, &mut |name, shape| moments.read(name, shape))?;
     Ok((objective, checkpoint.step))

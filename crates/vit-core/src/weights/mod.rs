@@ -5,10 +5,12 @@
 //! nothing else may be.
 
 mod file;
+mod files;
 mod transfer;
 mod walk;
 
-pub use file::{ModelConfig, TensorFile, load, save, save_tensors};
+pub use file::{ModelConfig, load, save, save_tensors};
+pub use files::{Dtype, Entry, Format, TensorFile};
 pub use transfer::{Started, start_from};
 pub use walk::{
     ByName, MapByName, NamedParam, Read, assign, map_by_name, map_params, names, params, visit_by_name,
@@ -27,13 +29,33 @@ pub enum WeightsError {
         /// Which file.
         path: PathBuf,
     },
-    /// The file is not a safetensors file, or is cut short.
+    /// The file is of no known format, or is cut short or damaged.
     #[error("malformed weights: expected {expected}; found {found}: {path}", path = path.display())]
     Malformed {
         /// What it should have been.
         expected: String,
         /// What it was.
         found: String,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A tensor of the file cannot be what the file says of it.
+    #[error("weight `{name}`: expected {expected}; found {found}: {path}", path = path.display())]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What it should have been.
+        expected: String,
+        /// What it was.
+        found: String,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A name stands for two tensors.
+    #[error("weight `{name}`: expected one tensor of this name; found two: {path}", path = path.display())]
+    Duplicate {
+        /// The name.
+        name: String,
         /// Which file.
         path: PathBuf,
     },

@@ -132,7 +132,13 @@ impl MapByName for Apply<'_> {
         let trainable = param.is_require_grad();
         param.map(|tensor| {
             let (shape, device) = (tensor.dims(), tensor.device());
-            let old = if self.wants_old { host_values(tensor) } else { Vec::new() };
+            let old = if self.wants_old {
+                host_values(tensor)
+            } else {
+                // Before the new values are read, so that never more than one model is held.
+                drop(tensor);
+                Vec::new()
+            };
             let values = (self.change)(name, old, &shape);
             let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
             tensor.set_require_grad(trainable)
