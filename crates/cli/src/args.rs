@@ -3,7 +3,7 @@
 // Doc comments here are the help texts, shown as they stand: brackets and angles are no links or tags.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-use crate::commands::{analyze, compare, completions, embed, list, pretrain, probe};
+use crate::commands::{analyze, compare, completions, data, embed, list, pretrain, probe};
 use crate::names::Names;
 use clap::{ArgAction, Parser, Subcommand};
 use std::path::PathBuf;
@@ -22,14 +22,15 @@ MODEL is a weights file, a run folder, or an architecture with random weights:
   vit-ti/16, vit-s/16, vit-b/16, vit-l/16, vit-h/14, vit-nano/8,
   vit:dim=32,depth=3,heads=4,patch=8,image=32
 DATA is a URI:
-  part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, folder:DIR,
-  pixels:FILE.safetensors
+  part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, cifar10:DIR, cifar100:DIR,
+  folder:DIR, pixels:FILE.safetensors
 
 Examples:
   vitscope pretrain mae-part-shapes --out runs/mae
   vitscope probe knn --weights runs/mae --data part-shapes
   vitscope analyze attention-distance --weights runs/mae --weights vit-nano/8 --data part-shapes
   vitscope embed --weights runs/mae --data folder:photos --out photos.npz
+  vitscope data show part-shapes --out shapes.png
   vitscope list
 
 Exit codes: 0 done, 1 something stated did not hold (--expect, a loss that is not finite), 2 bad usage, recipe or
@@ -54,6 +55,9 @@ pub(crate) enum Verb {
     /// Write features of a frozen model to a file
     #[command(after_help = embed::EXAMPLES, mut_arg("set", |set| set.hide(true)))]
     Embed(With<embed::Args>),
+    /// Look at a data set, or check that it is whole
+    #[command(after_help = data::EXAMPLES)]
+    Data(data::Args),
     /// What there is: objectives, probes, analyses, models, data sets, recipes
     #[command(after_help = list::EXAMPLES)]
     List(list::Args),
@@ -92,6 +96,9 @@ pub(crate) struct Common {
     /// Use N samples of each split, spread evenly over the classes
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
+    /// The share of samples that may be unreadable; each is replaced by the next of its class and named in the report
+    #[arg(long, value_name = "SHARE", value_parser = a_share, default_value_t = MAX_UNREADABLE)]
+    pub(crate) max_unreadable: f64,
     /// Side of the images in pixels [default: the model's, or the recipe's]
     #[arg(long, value_name = "PX", value_parser = at_least_one)]
     pub(crate) size: Option<usize>,
@@ -119,6 +126,14 @@ pub(crate) struct Common {
     /// Say what was found out on the way
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub(crate) verbose: bool,
+}
+
+/// The share of samples of a data set that may be unreadable where nobody says otherwise.
+pub(crate) const MAX_UNREADABLE: f64 = 0.01;
+
+fn a_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("expected a share from 0 to 1; found `{text}`"))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

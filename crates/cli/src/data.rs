@@ -1,10 +1,15 @@
 //! The sides of the data, and how views are cut for a model.
 
 use crate::models::Model;
+use crate::progress::Progress;
+use crate::settings::Settings;
 use anyhow::bail;
+use report::{Cell, Metric, Report, Table};
 use std::sync::Arc;
 use vit_data::transform::Normalize;
-use vit_data::{DataError, Dataset, Offers, Sample, Split, ViewPlan, spread_over_classes};
+use vit_data::{
+    DataError, Dataset, Offers, Sample, Split, Unreadable, ViewPlan, spread_over_classes, tolerate,
+};
 use vit_features::{Passage, Role};
 
 /// What is learned from and what is asked about.
@@ -16,7 +21,7 @@ pub(crate) struct Sides {
     pub(crate) test: Passage,
 }
 
-/// Opens one side of a data set, `limit` samples of it spread over its classes.
+/// Opens one side of a data set, `limit` samples of it spread over its classes; a share of them may be unreadable.
 ///
 /// # Errors
 /// What [`vit_data::open`] refuses.
@@ -25,11 +30,31 @@ pub(crate) fn passage(
     split: Split,
     role: Role,
     seed: u64,
-    limit: Option<usize>,
+    (limit, settings): (Option<usize>, &Settings),
 ) -> Result<Passage, DataError> {
-    let data: Arc<dyn Dataset> = Arc::from(vit_data::open(uri, split, seed)?);
+    let data = tolerate(Arc::from(vit_data::open(uri, split, seed)?), settings.max_unreadable);
     let indices = spread_over_classes(data.as_ref(), limit.unwrap_or(usize::MAX));
     Ok(Passage { role, data, indices: Arc::new(indices) })
+}
+
+/// Says in a report, and to the user, which samples could not be read; nothing where all could.
+pub(crate) fn tell_unreadable<'a>(
+    report: &mut Report,
+    data: impl IntoIterator<Item = &'a Arc<dyn Dataset>>,
+    progress: &Progress,
+) {
+    let mut table = Table::new("unreadable", "Samples that could not be read", ["data", "sample", "reason"]);
+    for data in data {
+        for Unreadable { index, reason } in data.unreadable() {
+            progress.say(&format!("skipped sample {index} of {}: {reason}", data.name()));
+            table.push([Cell::from(data.name()), Cell::Int(index as i64), Cell::from(reason)]);
+        }
+    }
+    if table.rows.is_empty() {
+        return;
+    }
+    report.metrics.push(Metric::new("n_unreadable", table.rows.len() as f64, "samples"));
+    report.tables.push(table.note("In the place of each stands the next readable sample of its class."));
 }
 
 /// How views are cut and normalized.
@@ -128,5 +153,9 @@ impl Dataset for Subset {
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
         self.whole.sample(self.indices[index])
+    }
+
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.whole.unreadable()
     }
 }

@@ -59,6 +59,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let (done, expectations) = match cli.verb {
         Verb::List(args) => return print(&commands::list::run(&args)?, args.json),
+        Verb::Data(args) => {
+            let (done, failed) = commands::data::run(&args)?;
+            print(&done, args.json())?;
+            return failed.map_or(Ok(()), |sentence| Err(anyhow::anyhow!(sentence)));
+        }
         Verb::Completions(args) => return commands::completions::run(&args),
         Verb::Compare(with) => stated(&with.common, || commands::compare::run(&with.args, &with.common))?,
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) n_threads: usize,
     /// From which every draw follows.
     pub(crate) seed: u64,
+    /// The share of samples that may be unreadable.
+    pub(crate) max_unreadable: f64,
     batch: Option<usize>,
     started: Instant,
 }
@@ -39,6 +41,7 @@ impl Settings {
             device_name: common.device.clone(),
             n_threads,
             seed: common.seed.unwrap_or(0),
+            max_unreadable: common.max_unreadable,
             batch: common.batch,
             started: Instant::now(),
         })

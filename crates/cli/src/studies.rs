@@ -145,7 +145,7 @@ pub(crate) fn stage(
     settings: &Settings,
 ) -> anyhow::Result<Stage> {
     let model = models::open(weights, arch_words, settings)?;
-    let (uri, seed, limit) = (&recipe.data, settings.seed, recipe.limit);
+    let (uri, seed, limit) = (&recipe.data, settings.seed, (recipe.limit, settings));
     let test = data::passage(uri, recipe.chosen_split()?, Role::Test, seed, limit)?;
     let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;
     let shapes = Shapes::of(&model.backbone, &model.name, view.size_px, &recipe.chosen_layers()?)?;
@@ -159,6 +159,12 @@ pub(crate) fn stage(
 }
 
 impl Stage {
+    /// Says in a report which samples could not be read.
+    pub(crate) fn tell_unreadable(&self, report: &mut Report, progress: &Progress) {
+        let sides = self.sides.train.iter().chain([&self.sides.test]);
+        data::tell_unreadable(report, sides.map(|side| &side.data), progress);
+    }
+
     /// Says what was opened, for `-v`.
     pub(crate) fn tell(&self, progress: &Progress) {
         let Self { model, view, sides, shapes } = self;

@@ -114,6 +114,50 @@ const DATA: &[Case] = &[
         &["expected", "found", "idx_label"],
     ),
     ("an idx file that is not gzip", "probe knn --weights @ --data mnist:idx_gzip", &["idx_gzip"]),
+    (
+        "no folder of records",
+        "probe knn --weights @ --data cifar10:nowhere",
+        &["test_batch.bin", "binary version", "nowhere"],
+    ),
+    (
+        "a file of records cut short",
+        "probe knn --weights @ --data cifar100:cifar_cut",
+        &["multiple of 3074", "3080", "test.bin"],
+    ),
+    (
+        "a record of a class beyond the last",
+        "probe knn --weights @ --data cifar10:cifar_class",
+        &["classes below 10", "200 in record 0", "test_batch.bin"],
+    ),
+    (
+        "records of other classes",
+        "probe knn --weights @ --data cifar10:cifar_names",
+        &["`airplane`", "`zebra`", "batches.meta.txt"],
+    ),
+    (
+        "more unreadable pictures than allowed",
+        "embed --weights @ --data folder:one_spoiled --out x.npz --split all",
+        &["at most 0 of 8", "cut short", "b/0.jpg"],
+    ),
+    (
+        "a share of unreadable samples above one",
+        "probe knn --weights @ --data # --max-unreadable 2",
+        &["--max-unreadable", "from 0 to 1", "`2`"],
+    ),
+    ("nothing to show", "data show folder:empty --out x.png", &["expected", "found", "empty"]),
+    ("a sheet of another kind", "data show part-shapes --out x.gif", &[".png or .html", "x.gif"]),
+    (
+        "a sheet in the place of something",
+        "data show part-shapes --out weights.png",
+        &["--overwrite", "weights.png"],
+    ),
+    ("a sheet of no samples", "data show part-shapes --samples 0 --out x.png", &["--samples", "0"]),
+    (
+        "colors of normalized values",
+        "data show # --set views.gray_prob=0.5 --out x.png",
+        &["8-bit", "normalized already"],
+    ),
+    ("a check of nothing", "data check folder:nowhere", &["folder", "nowhere"]),
 ];
 
 const MODELS: &[Case] = &[
@@ -274,6 +318,52 @@ const RECIPES: &[Case] = &[
         &["max_norm", "above 0", "0"],
     ),
     ("an unknown normalization", "pretrain tiny.toml --set views.normalize=max", &["imagenet", "max"]),
+    (
+        "a probability of jitter above one",
+        "pretrain tiny.toml --set views.jitter.prob=1.5",
+        &["jitter.prob in 0–1", "1.5"],
+    ),
+    (
+        "an unknown key of a jitter",
+        "pretrain tiny.toml --set views.jitter.color=0.4",
+        &["views.jitter.color"],
+    ),
+    (
+        "a blur of nothing",
+        "pretrain tiny.toml --set views.blur.sigma_px=[0.0,2.0]",
+        &["blur.sigma_px", "0 < low", "(0.0, 2.0)"],
+    ),
+    (
+        "a threshold that is no byte",
+        "pretrain tiny.toml --set views.solarize.threshold=300",
+        &["threshold", "300"],
+    ),
+    (
+        "an area to erase that is out of order",
+        "pretrain tiny.toml --set views.erase.area=[0.5,0.1]",
+        &["erase.area", "(0.5, 0.1)"],
+    ),
+    ("an unknown filter", "pretrain tiny.toml --set views.filter=cubic", &["filter", "cubic", "bicubic"]),
+    (
+        "a scale out of order",
+        "pretrain tiny.toml --set views.scale=[0.9,0.2]",
+        &["scale with 0 < low", "(0.9, 0.2)"],
+    ),
+    (
+        "colors of normalized values in training",
+        "pretrain tiny.toml --set views.jitter.prob=0.8",
+        &["8-bit images", "normalized already", "pixels.safetensors"],
+    ),
+    (
+        "smoothing of everything",
+        "pretrain tiny.toml --set objective=supervised --set options={label_smoothing=1.0}",
+        &["label_smoothing", "0 up to 1", "1"],
+    ),
+    (
+        "mixing of nothing",
+        "pretrain tiny.toml --set objective=supervised --set options={mixing={prob=1.0,mixup_alpha=0.0,cutmix_alpha=0.0}}",
+        &["mixing.mixup_alpha", "above 0"],
+    ),
     (
         "more in a batch than there is",
         "pretrain tiny.toml --batch 1000",
@@ -480,6 +570,10 @@ name = "nothing"
 objective = "nothing"
 "#;
 
+/// A png of 2 × 1 px.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x01\x01\x03\0\0\0\xce\xec\xed\xc9\0\0\0\x06PLTE\n\x14\x1e\xc8d2w\xa0\xb3\
+\x9c\0\0\0\x02tRNS\xff\0\xe5\xb70J\0\0\0\nIDATx\xdacp\0\0\0B\0A\x84\xbf\x8eb\0\0\0\0IEND\xaeB`\x82";
+
 /// A tensor of a file: name, type, shape and bytes.
 type Raw = (&'static str, Dtype, Vec<usize>, Vec<u8>);
 
@@ -535,6 +629,19 @@ fn spoiled_desk() -> Desk {
     file("no_labels.safetensors", &[pixels(4, 0.0), ("train_pixels", dtype, shape, bytes)]);
 
     idx_folders(&write);
+    write("cifar_cut/test.bin", &[0; 3080]);
+    let record = |class: u8| [&[class][..], &[7; 3072]].concat();
+    write("cifar_class/test_batch.bin", &record(200));
+    write("cifar_names/test_batch.bin", &record(2));
+    write("cifar_names/batches.meta.txt", b"zebra\n");
+    write("weights.png", b"something");
+    for at in 0..4 {
+        write(&format!("one_spoiled/a/{at}.png"), PIXEL);
+        write(
+            &format!("one_spoiled/b/{at}.{}", if at == 0 { "jpg" } else { "png" }),
+            if at == 0 { b"\xff\xd8\xff\xe0 cut" } else { PIXEL },
+        );
+    }
     weights(&desk);
     desk
 }

@@ -1,6 +1,6 @@
 //! What a data set is, what it offers, and the registry that opens one from a URI.
 
-use crate::{DataError, Sample};
+use crate::{DataError, Sample, Unreadable};
 
 /// Which samples of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,11 @@ pub trait Dataset: Send + Sync {
     /// # Panics
     /// When `index >= len()`.
     fn sample(&self, index: usize) -> Result<Sample, DataError>;
+    /// The samples that could not be read so far and were replaced, by index; none where one stops the reading, as
+    /// it does unless [`tolerate`](crate::tolerate) allows some.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        Vec::new()
+    }
 }
 
 /// A data set that was opened, or why it could not be.

@@ -51,4 +51,33 @@ pub enum DataError {
         /// Which file.
         path: PathBuf,
     },
+    /// More samples than allowed cannot be read.
+    #[error(
+        "unreadable samples: expected at most {expected} of {len}; found more, the first: {first}: {data}"
+    )]
+    TooManyUnreadable {
+        /// Those allowed.
+        expected: usize,
+        /// Samples there are.
+        len: usize,
+        /// The first of them, with their reasons.
+        first: String,
+        /// The data set.
+        data: String,
+    },
 }
+
+impl DataError {
+    /// Whether one sample alone is at fault: its picture is malformed, or its file is gone or not to be opened.
+    pub fn is_of_one_sample(&self) -> bool {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        match self {
+            Self::Malformed { what, .. } => *what == PICTURE,
+            Self::Io { source, .. } => matches!(source.kind(), NotFound | PermissionDenied),
+            _ => false,
+        }
+    }
+}
+
+/// What is malformed where one picture of many is.
+pub(crate) const PICTURE: &str = "picture";

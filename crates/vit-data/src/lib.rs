@@ -1,6 +1,7 @@
 //! Files to pixels: data sets, views, and a loader whose order is a pure function of the seed.
 
 mod dataset;
+mod decode;
 mod error;
 mod loader;
 mod order;
@@ -8,6 +9,7 @@ mod read_at;
 mod sample;
 mod seed;
 mod split;
+mod tolerant;
 mod view;
 
 pub mod datasets;
@@ -20,6 +22,7 @@ pub use order::{Order, epoch_order, spread_over_classes};
 pub use sample::{Image, Keypoint, LabelMap, Picture, Sample, Truth};
 pub use seed::{Seed, Stream};
 pub use split::{TrainTest, n_test, stratified_split};
+pub use tolerant::{Unreadable, tolerate};
 pub use view::{Crop, CropBox, View, ViewPlan, ViewSpec, cut, cut_into};
 
 /// Every data set that can be named in a URI: one row each.
@@ -27,6 +30,8 @@ pub const DATASETS: &[DatasetEntry] = &[
     datasets::part_shapes::ENTRY,
     datasets::idx::FASHION_MNIST,
     datasets::idx::MNIST,
+    datasets::cifar::CIFAR10,
+    datasets::cifar::CIFAR100,
     datasets::image_folder::ENTRY,
     datasets::pixels::ENTRY,
 ];

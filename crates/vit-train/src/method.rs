@@ -1,6 +1,7 @@
 //! How an objective is run by name: parsed, checked, trained, exported.
 
 use crate::checkpoint;
+use crate::recipe::refused;
 use crate::run::{Setting, train, upload};
 use crate::{Objective, PretrainRecipe, Preview, SampleCost, TrainError, Watch};
 use burn::tensor::Device;
@@ -78,6 +79,8 @@ pub struct Method {
     pub needs_labels: bool,
     /// Parses the options of a recipe and fills in every default.
     pub resolve: fn(&PretrainRecipe) -> Result<PretrainRecipe, RecipeError>,
+    /// The views that a recipe cuts from every sample.
+    pub views: fn(&PretrainRecipe) -> Result<ViewPlan, RecipeError>,
     /// What a run will be: everything is made ready for it, and nothing written.
     pub plan: fn(&Request) -> Result<RunPlan, TrainError>,
     /// Trains.
@@ -90,6 +93,7 @@ pub const fn method<O: Objective>() -> Method {
         info: O::INFO,
         needs_labels: O::NEEDS_LABELS,
         resolve: resolve::<O>,
+        views: views::<O>,
         plan: plan::<O>,
         run: run::<O>,
     }
@@ -104,6 +108,13 @@ fn resolve<O: Objective>(recipe: &PretrainRecipe) -> Result<PretrainRecipe, Reci
     let config = options::<O>(recipe)?;
     let text = recipe::resolved(&config);
     Ok(PretrainRecipe { options: recipe::parse_table(&text, "options")?, ..recipe.clone() })
+}
+
+fn views<O: Objective>(recipe: &PretrainRecipe) -> Result<ViewPlan, RecipeError> {
+    recipe.check()?;
+    let plan = O::views(&options::<O>(recipe)?, &recipe.views);
+    plan.check().map_err(refused)?;
+    Ok(plan)
 }
 
 /// Everything but the objective itself that a run is made of.
@@ -138,6 +149,7 @@ impl<C> Prepared<C> {
 fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), TrainError> {
     let recipe = resolve::<O>(request.recipe)?;
     let config = options::<O>(&recipe)?;
+    O::views(&config, &recipe.views).check().map_err(refused)?;
     let mut encoder =
         arch(&recipe.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?;
     encoder.image_px = recipe.views.size_px;

@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         let provenance = settings.provenance(Some(stage.model.sha256.clone()), resolved.clone());
         let data = stage.sides.test.data.name();
         let kind = StudyKind::Analysis.report_kind();
-        let report = report_of(info, kind, &stage.model.name, &data, findings, provenance);
+        let mut report = report_of(info, kind, &stage.model.name, &data, findings, provenance);
+        stage.tell_unreadable(&mut report, &progress);
         report.check()?;
         reports.push(report);
     }

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         "all" => Split::All,
         _ => Split::Test,
     };
-    let side = data::passage(&args.data, split, Role::Test, settings.seed, common.limit)?;
+    let side = data::passage(&args.data, split, Role::Test, settings.seed, (common.limit, &settings))?;
     let view = View::of(&model, side.data.as_ref(), common.size, common.normalize.as_deref())?;
     make_parent(out)?;
     let mut spill = Spill::beside(out)?;
@@ -123,6 +123,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         table.push([Cell::from(name), Cell::from(format!("{shape:?}"))]);
     }
     report.tables.push(table);
+    data::tell_unreadable(&mut report, [&side.data], &progress);
     Ok(Done::of_report(&report, out))
 }
 

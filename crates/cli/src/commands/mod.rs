@@ -3,6 +3,7 @@
 pub(crate) mod analyze;
 pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod data;
 mod dry_run;
 pub(crate) mod embed;
 pub(crate) mod list;

@@ -3,7 +3,7 @@
 use super::dry_run;
 use crate::args::Common;
 use crate::builtin;
-use crate::data::{Subset, passage};
+use crate::data::{Subset, passage, tell_unreadable};
 use crate::expect;
 use crate::models::{self, WEIGHTS_FILE, sha256_of_file};
 use crate::names::{self, Names, hint};
@@ -64,8 +64,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let (recipe, method) = resolve(args, common)?;
     let settings = Settings::of(common)?.with_seed(recipe.seed);
     let (uri, seed) = (&recipe.data, recipe.seed);
-    let train = passage(uri, Split::Train, Role::Train, seed, common.limit)?;
-    let held_out = match passage(uri, Split::Test, Role::Test, seed, common.limit) {
+    let train = passage(uri, Split::Train, Role::Train, seed, (common.limit, &settings))?;
+    let held_out = match passage(uri, Split::Test, Role::Test, seed, (common.limit, &settings)) {
         Ok(side) => Some(side),
         // Nothing is held out where the data has nothing for it.
         Err(DataError::Missing { .. }) => None,
@@ -157,6 +157,11 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let numbers = Block::Numbers(numbers.collect());
     report.story.push(numbers);
     report.story.extend(report.figures.iter().map(|figure| Block::Figure(figure.name.clone())));
+    tell_unreadable(
+        &mut report,
+        [&train].into_iter().chain(held_out.as_ref()).map(|side| &side.data),
+        &progress,
+    );
     report.write(out.path())?;
     let lines = ["loss", "top1", "chance"];
     let lines = lines.iter().filter_map(|name| report.metrics.iter().find(|metric| metric.name == *name));

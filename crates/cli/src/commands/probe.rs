@@ -87,8 +87,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let provenance = settings.provenance(Some(stage.model.sha256.clone()), recipe::to_json(&recipe));
     let data = stage.sides.test.data.name();
     let info = asked[0].entry.info;
-    let report =
+    let mut report =
         report_of(info, StudyKind::Probe.report_kind(), &stage.model.name, &data, findings, provenance);
+    stage.tell_unreadable(&mut report, &progress);
     report.check()?;
     if common.overwrite {
         out.clear()?;

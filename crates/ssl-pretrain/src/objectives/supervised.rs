@@ -6,7 +6,9 @@ use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{Backbone, Keep, NoLook, Pass, Pool, Vit, VitConfig, weights::start_from};
 use vit_data::{Seed, ViewPlan};
-use vit_train::{Batch, Objective, SampleCost, Step, StepOut, Term, ViewConfig};
+use vit_train::{
+    Batch, Mixing, Objective, SampleCost, Step, StepOut, Term, ViewConfig, mix_images, soft_targets,
+};
 
 /// The options of [`Supervised`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,26 +17,38 @@ pub struct SupervisedConfig {
     /// What the classifier reads: `class` (the class token after the final norm; ViT, DeiT) or `mean` (the normed
     /// mean of the patches).
     pub pool: Pool,
+    /// `s`: the share of the target that is spread evenly over all classes, 0 up to 1; 0 in ViT, 0.1 in DeiT and MAE's
+    /// fine-tuning.
+    pub label_smoothing: f64,
+    /// Mixup and CutMix; none in ViT.
+    pub mixing: Mixing,
 }
 
 impl Default for SupervisedConfig {
     fn default() -> Self {
-        Self { pool: Pool::Class }
+        Self { pool: Pool::Class, label_smoothing: 0.0, mixing: Mixing::default() }
     }
 }
 
 impl Recipe for SupervisedConfig {
     fn check(&self) -> Result<(), RecipeError> {
-        Ok(())
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(RecipeError::value("label_smoothing", "0 up to 1", self.label_smoothing));
+        }
+        self.mixing.check("mixing")
     }
 }
 
-/// `loss = −mean over B of log softmax(W·pool(encode(x)) + b)[label]`
+/// `loss = −mean over B of Σ_c t_c · log softmax(W·pool(encode(x)) + b)_c`
+///
+/// `t` is 1 at the class; with smoothing `s` over `C` classes it is `1 - s + s/C` there and `s/C` elsewhere; where `x` is
+/// mixed with its partner, so is `t`.
 ///
 /// # Source
-/// Dosovitskiy et al., An Image is Worth 16x16 Words; the decay rule of DeiT.
+/// Dosovitskiy et al., An Image is Worth 16x16 Words; the decay rule, smoothing and mixing of DeiT.
 pub struct Supervised {
     student: Vit,
+    config: SupervisedConfig,
 }
 
 impl Objective for Supervised {
@@ -64,7 +78,8 @@ impl Objective for Supervised {
         }
         let encoder = VitConfig { n_classes, pool: config.pool, ..encoder.clone() };
         encoder.check()?;
-        Ok(Self { student: encoder.init(device, &mut seed.stream("weights", &[])) })
+        let student = encoder.init(device, &mut seed.stream("weights", &[]));
+        Ok(Self { student, config: config.clone() })
     }
 
     fn decays(name: &str, shape: &[usize]) -> bool {
@@ -73,7 +88,7 @@ impl Objective for Supervised {
 
     fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
         let started = start_from(self.student, from)?;
-        Ok((Self { student: started.vit }, started.fresh))
+        Ok((Self { student: started.vit, ..self }, started.fresh))
     }
 
     fn sample_cost(&self) -> SampleCost {
@@ -87,14 +102,27 @@ impl Objective for Supervised {
     }
 
     fn map_student(self, change: impl FnOnce(Vit) -> Vit) -> Self {
-        Self { student: change(self.student) }
+        Self { student: change(self.student), ..self }
     }
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let mut look = NoLook;
         let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws) };
-        let tokens = self.student.encode(batch.views[0].clone(), &mut pass);
-        let value = cross_entropy(self.student.logits(&tokens), &batch.host.labels);
+        let labels: Vec<u32> = batch.host.labels.iter().map(|label| label.unwrap_or(0)).collect();
+        let images = batch.views[0].clone();
+        let SupervisedConfig { label_smoothing, mixing, .. } = self.config;
+        let value = if label_smoothing == 0.0 && mixing.prob == 0.0 {
+            let tokens = self.student.encode(images, &mut pass);
+            cross_entropy(self.student.logits(&tokens), &labels)
+        } else {
+            let [b, _, h, w] = images.dims();
+            let first = batch.host.indices.first().map_or(0, |&index| index as u64);
+            let mixes = mixing.draw(b, (h, w), step.seed, (batch.epoch, first));
+            let n_classes = self.student.config.n_classes;
+            let targets = soft_targets(&labels, n_classes, label_smoothing, &mixes, &images.device());
+            let tokens = self.student.encode(mix_images(images, &mixes), &mut pass);
+            soft_cross_entropy(self.student.logits(&tokens), targets)
+        };
         StepOut { terms: vec![Term { name: "cross_entropy", value }], carry: () }
     }
 
@@ -112,9 +140,45 @@ impl Objective for Supervised {
 }
 
 /// `−mean over B of log softmax(logits)[label]`, `[1]`.
-fn cross_entropy(logits: Tensor<2>, labels: &[Option<u32>]) -> Tensor<1> {
+fn cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
     let [b, _] = logits.dims();
-    let labels: Vec<i32> = labels.iter().map(|label| label.map_or(0, |class| class as i32)).collect();
+    let labels: Vec<i32> = labels.iter().map(|&class| class as i32).collect();
     let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [b, 1]), &logits.device());
     log_softmax(logits, 1).gather(1, labels).mean().neg()
+}
+
+/// `−mean over B of Σ_c targets_c · log softmax(logits)_c`, `[1]`.
+fn soft_cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    (log_softmax(logits, 1) * targets).sum_dim(1).mean().neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vit_train::Mix;
+
+    fn value(tensor: Tensor<1>) -> f32 {
+        tensor.into_scalar::<f32>()
+    }
+
+    #[test]
+    fn soft_and_hard_targets_agree_where_nothing_is_soft_and_smoothing_is_as_by_hand() {
+        let device = vit_ops::cpu_device();
+        // softmax of (ln 1, ln 2, ln 5) is 1/8, 2/8, 5/8.
+        let row = [1.0f32.ln(), 2.0f32.ln(), 5.0f32.ln()];
+        let logits = || Tensor::<2>::from_data(TensorData::new([row, row].concat(), [2, 3]), &device);
+        let plain = [Mix { lambda: 1.0, cut_px: None }; 2];
+        let soft = |smoothing, mixes: &[Mix]| {
+            value(soft_cross_entropy(logits(), soft_targets(&[0, 2], 3, smoothing, mixes, &device)))
+        };
+        // (ln 8 + ln 1.6) / 2
+        let hard = value(cross_entropy(logits(), &[0, 2]));
+        assert!((hard - (8.0f32.ln() + 1.6f32.ln()) / 2.0).abs() < 1e-6);
+        assert!((soft(0.0, &plain) - hard).abs() < 1e-6);
+        // s = 0.3: 0.7 of the above, and 0.1 of (ln 8 + ln 4 + ln 1.6) for each.
+        let by_hand = 0.7 * hard + 0.1 * (8.0f32.ln() + 4.0f32.ln() + 1.6f32.ln());
+        assert!((soft(0.3, &plain) - by_hand).abs() < 1e-6);
+        // Mixed half and half, both rows have the mean of both classes: the same loss.
+        assert!((soft(0.0, &[Mix { lambda: 0.5, cut_px: None }; 2]) - hard).abs() < 1e-6);
+    }
 }

@@ -2,14 +2,11 @@
 
 use std::{
     fs,
-    io::BufReader,
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
-
 use crate::{
-    DataError, Dataset, DatasetEntry, Image, Offers, Picture, Sample, Seed, Split, Truth,
+    DataError, Dataset, DatasetEntry, Offers, Picture, Sample, Seed, Split, Truth, decode::decode_file,
     split::stratified_split,
 };
 
@@ -211,30 +208,6 @@ fn descend(root: &Path, dir: &Path, label: Option<u32>, files: &mut Vec<File>) -
     Ok(())
 }
 
-/// Decodes a picture to 8-bit colour.
-///
-/// The format is told by the content, and the orientation that a camera wrote (EXIF) is applied. Palettes are
-/// resolved, 16 bits are rounded to 8, grey becomes three equal channels. Transparency is dropped and the colour
-/// under it kept, as PIL's `convert("RGB")` in torchvision's `ImageFolder` does, so that published evaluations
-/// repeat.
-fn decode(path: &Path) -> Result<Image, DataError> {
-    let io = |source| DataError::Io { source, path: path.to_owned() };
-    let malformed = |error: image::ImageError| DataError::Malformed {
-        what: "picture",
-        expected: "a png, jpeg or webp file that can be decoded".into(),
-        found: error.to_string(),
-        path: path.to_owned(),
-    };
-    let reader = ImageReader::new(BufReader::new(fs::File::open(path).map_err(io)?));
-    let mut decoder = reader.with_guessed_format().map_err(io)?.into_decoder().map_err(malformed)?;
-    let orientation = decoder.orientation().map_err(malformed)?;
-    let mut decoded = DynamicImage::from_decoder(decoder).map_err(malformed)?;
-    decoded.apply_orientation(orientation);
-    let rgb = decoded.into_rgb8();
-    let (width_px, height_px) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Image { width_px, height_px, rgb: rgb.into_raw() })
-}
-
 impl Dataset for ImageFolder {
     fn name(&self) -> String {
         self.name.clone()
@@ -264,7 +237,7 @@ impl Dataset for ImageFolder {
         let file = &self.files[index];
         let parts: Vec<_> = file.path.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Sample {
-            picture: Picture::Image(decode(&self.root.join(&file.path))?),
+            picture: Picture::Image(decode_file(&self.root.join(&file.path))?),
             truth: Truth { label: file.label, ..Truth::default() },
             id: parts.join("/"),
         })
@@ -274,7 +247,7 @@ impl Dataset for ImageFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, Rgba, codecs::jpeg::JpegEncoder};
+    use image::{ImageBuffer, Rgb};
     use tempfile::TempDir;
 
     fn tree(files: &[&str]) -> TempDir {
@@ -369,43 +342,6 @@ mod tests {
         let dir = tree(&["a/1.png"]);
         let message = open_in(&dir, Split::Test).err().expect("is refused").to_string();
         assert!(message.contains("in the test split"), "{message}");
-    }
-
-    #[test]
-    fn every_kind_of_picture_becomes_eight_bit_colour() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let at = |name: &str| dir.path().join(name);
-        ImageBuffer::from_pixel(1, 1, Luma([7u8])).save(at("grey.png")).expect("writes");
-        ImageBuffer::from_pixel(1, 1, LumaA([9u8, 0])).save(at("grey_alpha.png")).expect("writes");
-        // 65535 is 255; 25700 = 100 · 257 is 100.
-        ImageBuffer::from_pixel(1, 1, Rgb([65535u16, 25700, 0])).save(at("deep.png")).expect("writes");
-        ImageBuffer::from_pixel(1, 1, Rgba([1u8, 2, 3, 0])).save(at("clear.png")).expect("writes");
-        ImageBuffer::from_pixel(1, 1, Rgb([4u8, 5, 6])).save(at("lossless.webp")).expect("writes");
-        let rgb = |name: &str| decode(&at(name)).expect("decodes").rgb;
-        assert_eq!(rgb("grey.png"), [7; 3]);
-        assert_eq!(rgb("grey_alpha.png"), [9; 3]);
-        assert_eq!(rgb("deep.png"), [255, 100, 0]);
-        assert_eq!(rgb("clear.png"), [1, 2, 3]);
-        assert_eq!(rgb("lossless.webp"), [4, 5, 6]);
-    }
-
-    #[test]
-    fn the_orientation_that_a_camera_wrote_is_applied() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("turned.jpg");
-        // Little-endian TIFF with one tag: 0x0112 (orientation), a short, 6: turn by 90° clockwise to show.
-        let exif = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec();
-        let mut bytes = Vec::new();
-        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
-        encoder.set_exif_metadata(exif).expect("has room for it");
-        // 16 × 8: left half black, right half white.
-        let stored = ImageBuffer::from_fn(16, 8, |x, _| Luma([if x < 8 { 0u8 } else { 255 }]));
-        encoder.encode(&stored, 16, 8, image::ExtendedColorType::L8).expect("encodes");
-        fs::write(&path, bytes).expect("writes");
-        let shown = decode(&path).expect("decodes");
-        assert_eq!((shown.width_px, shown.height_px), (8, 16));
-        // The left comes to the top.
-        assert!(shown.rgb[0] < 20 && shown.rgb[3 * (8 * 16 - 1)] > 235);
     }
 
     #[test]

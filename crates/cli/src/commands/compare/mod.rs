@@ -6,7 +6,7 @@ mod run;
 mod story;
 
 use crate::args::Common;
-use crate::data::{Sides, Subset, passage};
+use crate::data::{Sides, Subset, passage, tell_unreadable};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -72,8 +72,14 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let given = given_models(args, &settings)?;
     let out = OutDir::claim(common.out.as_deref(), "compare", common.overwrite, args.resume)?;
     let sides = Sides {
-        train: Some(passage(&recipe.data, Split::Train, Side::Train, recipe.seed, common.limit)?),
-        test: passage(&recipe.data, Split::Test, Side::Test, recipe.seed, common.limit)?,
+        train: Some(passage(
+            &recipe.data,
+            Split::Train,
+            Side::Train,
+            recipe.seed,
+            (common.limit, &settings),
+        )?),
+        test: passage(&recipe.data, Split::Test, Side::Test, recipe.seed, (common.limit, &settings))?,
     };
     if !sides.test.data.offers().labels {
         bail!("compare: expected data with a class for every sample; found none: {}", sides.test.data.name());
@@ -242,6 +248,8 @@ fn tell(
         headline_k: headline_k(plan.recipe),
     };
     story::tell(&mut report, &material);
+    let sides = plan.sides.train.iter().chain([&plan.sides.test]);
+    tell_unreadable(&mut report, sides.map(|side| &side.data), plan.progress);
     report.check()?;
     Ok(report)
 }

@@ -203,6 +203,41 @@ fn a_clip_keeps_its_class_and_texture_and_moves_smoothly() {
     }
 }
 
+#[test]
+fn the_truth_of_a_clip_is_tracked_through_its_frames() {
+    let clips = opened("clips", Split::Test);
+    assert_eq!(clips.offers(), Offers { labels: true, masks: true, parts: true, keypoints: true });
+    let center = |sample: &Sample| -> (f64, f64) {
+        let inside: Vec<usize> = (0..SIZE_PX * SIZE_PX).filter(|&idx| mask(sample)[idx] == 1).collect();
+        let mean = |of: &dyn Fn(usize) -> usize| {
+            inside.iter().map(|&idx| of(idx) as f64).sum::<f64>() / inside.len() as f64
+        };
+        (mean(&|idx| idx % SIZE_PX), mean(&|idx| idx / SIZE_PX))
+    };
+    let (mut n_moved, mut n_parts_kept, mut n_pairs) = (0, 0, 0);
+    for clip in (0..N_CLIPS).step_by(25) {
+        let frames: Vec<Sample> =
+            (0..FRAMES_PER_CLIP).map(|frame| drawn(&*clips, clip * FRAMES_PER_CLIP + frame)).collect();
+        let names = |sample: &Sample| -> Vec<usize> {
+            sample.truth.keypoints.iter().map(|keypoint| keypoint.name_idx).collect()
+        };
+        let kinds =
+            |sample: &Sample| parts(sample).iter().copied().collect::<std::collections::BTreeSet<u8>>();
+        for pair in frames.windows(2) {
+            assert_eq!(names(&pair[0]), names(&pair[1]), "{}", pair[0].id);
+            let ((ax, ay), (bx, by)) = (center(&pair[0]), center(&pair[1]));
+            assert!((ax - bx).abs().max((ay - by).abs()) < 12.0, "{}: {ax} {ay} {bx} {by}", pair[0].id);
+            assert_ne!(rgb(&pair[0]), rgb(&pair[1]));
+            n_pairs += 1;
+            n_parts_kept += usize::from(kinds(&pair[0]) == kinds(&pair[1]));
+        }
+        let ((ax, ay), (bx, by)) = (center(&frames[0]), center(&frames[FRAMES_PER_CLIP - 1]));
+        n_moved += usize::from((ax - bx).abs().max((ay - by).abs()) > 2.0);
+    }
+    // A thin part may be hidden for a frame; most are not, and most objects get somewhere.
+    assert!(n_parts_kept * 10 > n_pairs * 8 && n_moved >= 14, "{n_parts_kept} of {n_pairs}, {n_moved}");
+}
+
 /// The share of queries whose class wins the weighted vote of the 20 nearest rows (weights `exp(cosine / 0.07)`).
 fn knn_top1(train: &[(Vec<f32>, u32)], queries: &[(Vec<f32>, u32)]) -> f64 {
     let hits = queries.par_iter().filter(|(query, label)| {
