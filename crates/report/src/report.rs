@@ -209,10 +209,13 @@ pub struct Array {
 }
 
 /// One step of the reading order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Block {
     /// Begins a section.
     Heading(String),
+    /// Begins a part of a section.
+    Subheading(String),
     /// Paragraphs, parted by empty lines; `code` between backquotes.
     Text(String),
     /// The table of that name.

@@ -54,6 +54,7 @@ impl Report {
     fn block(&self, block: &Block, counters: &mut Counters) -> String {
         match block {
             Block::Heading(_) => String::new(),
+            Block::Subheading(text) => format!("<h3>{}</h3>\n", xml(text)),
             Block::Text(text) => prose(text),
             Block::Numbers(cards) => numbers(cards),
             Block::Table(name) => self.table(name).map_or(String::new(), |table| {
