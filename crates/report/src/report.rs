@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// The story as it is read: as given, else tables, then figures.
-    pub(crate) fn reading_order(&self) -> Vec<Block> {
+    pub fn reading_order(&self) -> Vec<Block> {
         if !self.story.is_empty() {
             return self.story.clone();
         }

@@ -129,10 +129,17 @@ fn figure_element(figure: &Figure, number: usize) -> String {
     };
     let id = slug(&figure.name);
     let (title, caption) = (xml(&figure.title), inline_code(&figure.caption));
-    let caption = if caption.is_empty() { caption } else { format!("<p class=\"caption\">{caption}</p>\n") };
+    let (described, caption) = match caption.is_empty() {
+        true => (String::new(), caption),
+        false => (
+            format!(" aria-describedby=\"how-{id}\""),
+            format!("<p class=\"caption\" id=\"how-{id}\">{caption}</p>\n"),
+        ),
+    };
     format!(
         "<figure class=\"figure\" id=\"figure-{id}\">\n<figcaption><b>Figure {number}.</b> {title}</figcaption>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">{drawing}</div>\n{caption}</figure>\n"
+         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"{described}>{drawing}</div>\n\
+         {caption}</figure>\n"
     )
 }
 
