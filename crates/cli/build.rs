@@ -5,6 +5,12 @@
     reason = "how cargo and a build script speak"
 )]
 
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a build script speaks to cargo by its environment and its output; no result depends on it"
+)]
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
