@@ -1,9 +1,4 @@
 //! Puts every recipe of the folder `recipes` into the binary: one row each, with nothing to register.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_macros,
-    reason = "how cargo and a build script speak"
-)]
 
 #![allow(
     clippy::disallowed_macros,

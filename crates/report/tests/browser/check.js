@@ -1,6 +1,6 @@
 // Runs around a report in a frame: measures it, touches it, and leaves what it found as JSON in the page.
 "use strict";
-const frames = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const frames = () => new Promise((done) => setTimeout(done, 60));
 const nameOf = (element) => element.tagName.toLowerCase() + (element.id ? `#${element.id}` : "") + (element.className?.baseVal ?? element.className ? `.${element.className?.baseVal ?? element.className}` : "");
 
 async function check(html, width, height) {
@@ -12,7 +12,7 @@ async function check(html, width, height) {
   await loaded;
   const win = frame.contentWindow, doc = frame.contentDocument;
   await frames();
-  const found = { width: win.innerWidth, overflow_px: doc.documentElement.scrollWidth - win.innerWidth };
+  const found = { width: win.innerWidth, overflow_px: doc.documentElement.scrollWidth - doc.documentElement.clientWidth };
 
   // What stands beyond the edge, unless it scrolls in its own room.
   const beyond = [...doc.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > win.innerWidth + 1 && !one.closest(".scroll,pre,#tip"));

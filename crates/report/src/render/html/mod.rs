@@ -7,7 +7,7 @@ mod table;
 use super::escape::xml;
 use super::number::short;
 use super::{slug, svg};
-use crate::{Block, Figure, FigureData, Report};
+use crate::{Block, Figure, FigureData, Report, Series};
 
 /// Type, room and color of the page.
 const STYLE: &str = include_str!("page.css");
@@ -128,6 +128,10 @@ fn figure_element(figure: &Figure, number: usize) -> String {
         _ => svg::inline(figure),
     };
     let id = slug(&figure.name);
+    let keys = match &figure.data {
+        FigureData::Line(plot) => keys(&plot.series),
+        _ => String::new(),
+    };
     let (title, caption) = (xml(&figure.title), inline_code(&figure.caption));
     let (described, caption) = match caption.is_empty() {
         true => (String::new(), caption),
@@ -138,15 +142,24 @@ fn figure_element(figure: &Figure, number: usize) -> String {
     };
     format!(
         "<figure class=\"figure\" id=\"figure-{id}\">\n<figcaption><b>Figure {number}.</b> {title}</figcaption>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"{described}>{drawing}</div>\n\
+         {keys}<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"{described}>{drawing}</div>\n\
          {caption}</figure>\n"
     )
+}
+
+/// Names and colors of lines above a narrow page's drawing, where those at the ends of the lines are out of sight.
+fn keys(series: &[Series]) -> String {
+    let name = |(idx, one): (usize, &Series)| {
+        let (class, _) = svg::series_color(idx);
+        format!("<li class=\"{class}\"><i></i>{}</li>", xml(&one.name))
+    };
+    format!("<ul class=\"keys\">{}</ul>\n", series.iter().enumerate().map(name).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cell, Kind, LinePlot, Metric, Provenance, Series, Table};
+    use crate::{Cell, Kind, LinePlot, Metric, Provenance, Table};
     use proptest::prelude::*;
 
     fn report(word: &str) -> Report {

@@ -8,8 +8,7 @@ use crate::{Kind, Report};
 use serde_json::Value;
 
 /// What the browser is told to refuse: every request, whatever the page says.
-const POLICY: &str =
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'";
 
 /// The whole document.
 pub(super) fn page(report: &Report, summary: &str, contents: &[(String, String)], body: &str) -> String {

@@ -9,7 +9,7 @@ pub(super) fn grid(grid: &ImageGrid) -> String {
     let has_rows = grid.row_titles.iter().any(|title| !title.is_empty());
     let rows = if has_rows { "max-content " } else { "" };
     let mut out = format!(
-        "<div class=\"tiles\" style=\"grid-template-columns:{rows}repeat({columns},max-content)\">\n"
+        "<div class=\"tiles\" style=\"--n:{columns};grid-template-columns:{rows}repeat({columns},max-content)\">\n"
     );
     if grid.column_titles.iter().any(|title| !title.is_empty()) {
         if has_rows {

@@ -2,7 +2,7 @@
 
 use super::super::answers::{Answers, Role};
 use super::{Material, part_name};
-use report::{Cell, Figure, FigureData, Info, Series, SeriesStyle, Table};
+use report::{Cell, Figure, FigureData, Info, Report, Series, SeriesStyle, Table};
 
 /// Dots of models stand this far apart, in units of the horizontal axis.
 const SHIFT: f64 = 0.18;
@@ -16,6 +16,13 @@ fn first_runs<'a>(material: &'a Material, analysis: &Info) -> Vec<(&'a str, Role
     models.collect()
 }
 
+/// What an analysis of all models together found, which stands under a name of its own.
+fn together<'a>(material: &'a Material, analysis: &Info) -> Option<&'a Report> {
+    let is_a_model = |name: &str| material.models.iter().any(|(known, _)| known == name);
+    let of_all = material.answers.iter().filter(|run| !is_a_model(&run.model));
+    of_all.into_iter().find_map(|run| run.studies.get(analysis.name))
+}
+
 /// The figures of an analysis: one for all models where each has a single series, else one for each model.
 pub(super) fn figures(material: &Material, analysis: &Info) -> Vec<Figure> {
     let runs = first_runs(material, analysis);
@@ -27,7 +34,11 @@ pub(super) fn figures(material: &Material, analysis: &Info) -> Vec<Figure> {
             }
         }
     }
-    let mut out = Vec::new();
+    let mut out: Vec<Figure> = Vec::new();
+    if let Some(report) = together(material, analysis) {
+        let own = |figure: &Figure| Figure { name: part_name(analysis.name, &figure.name), ..figure.clone() };
+        out.extend(report.figures.iter().map(own));
+    }
     for name in names {
         let found: Vec<(&str, Role, &Figure)> = runs
             .iter()
@@ -106,6 +117,10 @@ fn only_one(series: &[Series]) -> Option<&Series> {
 /// The tables of an analysis, those of one name joined under a column that says the model.
 pub(super) fn tables(material: &Material, analysis: &Info) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
+    if let Some(report) = together(material, analysis) {
+        let own = |table: &Table| Table { name: part_name(analysis.name, &table.name), ..table.clone() };
+        tables.extend(report.tables.iter().map(own));
+    }
     for (model, _, run) in first_runs(material, analysis) {
         for table in run.studies.get(analysis.name).iter().flat_map(|report| &report.tables) {
             join(&mut tables, part_name(analysis.name, &table.name), table, model);
