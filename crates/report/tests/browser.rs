@@ -10,7 +10,6 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// Measures a page and leaves what it found as JSON.
 const CHECK: &str = include_str!("browser/check.js");

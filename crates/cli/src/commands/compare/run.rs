@@ -115,6 +115,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
     let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let request = Request {
         recipe: &recipe,
         data: side.data,
