@@ -105,7 +105,8 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
                     pair.probe == probe.name && pair.model == model && pair.against == floor
                 };
                 let pair = pairs.iter().find(found)?;
-                Some((pair.value, format!("{} against {words}{}", points(pair.value), interval_words(pair))))
+                let is_below = pair.low_high.map_or(pair.value, |(_, high)| high) < 0.0;
+                Some((is_below, format!("{} against {words}{}", points(pair.value), interval_words(pair))))
             };
             let floors =
                 [against(Role::Untrained, "the untrained model"), against(Role::RawPixels, "raw pixels")];
@@ -113,7 +114,7 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
             if !words.is_empty() {
                 sentence += &format!(": {}", words.join(" and "));
             }
-            if floors[1].as_ref().is_some_and(|(difference, _)| *difference < 0.0) {
+            if floors[1].as_ref().is_some_and(|(is_below, _)| *is_below) {
                 sentence += ", below the pixels it was given";
             }
             sentences.push(sentence + ".");
