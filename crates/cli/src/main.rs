@@ -69,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,
         Verb::Probe(with) => stated(&with.common, || commands::probe::run(&with.args, &with.common))?,
         Verb::Analyze(with) => stated(&with.common, || commands::analyze::run(&with.args, &with.common))?,
+        Verb::Report(args) => stated(&args.common(), || commands::report::run(&args))?,
         Verb::Embed(with) => stated(&with.common, || commands::embed::run(&with.args, &with.common))?,
     };
     expect::check(&expectations, &done.metrics)

@@ -265,7 +265,7 @@ fn findings(
         ["features", "layer", "held-out top-1", "test top-1", "95 % low", "95 % high"],
     );
     let mut curves: BTreeMap<Part, Vec<(f64, f64)>> = BTreeMap::new();
-    let mut best: Option<(f64, f64, Select, measure::interval::Interval)> = None;
+    let mut best: Option<(f64, f64, Select, measure::interval::Interval, Vec<bool>)> = None;
     let mut oracle: Option<(f64, Select)> = None;
     for Answer { select, held_out, test } in answers {
         let with_layer = |metric: Metric| match select.layer(shapes.depth) {
@@ -297,8 +297,8 @@ fn findings(
             Cell::from(interval.high),
         ]);
         curves.entry(select.part).or_default().push((position(*select, shapes.depth), accuracy));
-        if best.is_none_or(|(score, ..)| *held_out > score) {
-            best = Some((*held_out, accuracy, *select, interval));
+        if best.as_ref().is_none_or(|(score, ..)| held_out > score) {
+            best = Some((*held_out, accuracy, *select, interval, right));
         }
         if oracle.is_none_or(|(score, _)| accuracy > score) {
             oracle = Some((accuracy, *select));
@@ -306,7 +306,8 @@ fn findings(
         let metric = Metric::new("held_out_top1", *held_out, "ratio").select(select.to_string());
         findings.metrics.push(with_layer(metric.param("k", config.headline_k as u64)));
     }
-    let (Some((held_out, accuracy, select, interval)), Some((oracle, oracle_select))) = (best, oracle) else {
+    let (Some((held_out, accuracy, select, interval, right)), Some((oracle, oracle_select))) = (best, oracle)
+    else {
         return Err(value_error("at least one layer", "none".into()));
     };
     let chosen = |name: &str, value: f64, select: Select| {
@@ -323,6 +324,7 @@ fn findings(
     findings.metrics.push(chosen("best.held_out_top1", held_out, select));
     findings.metrics.push(chosen("oracle.top1", oracle, oracle_select));
     findings.metrics.push(Metric::new("chance", 1.0 / n_classes as f64, "ratio"));
+    findings.mark_correct(&right);
     findings.tables.push(table.note(format!(
         "k = {}, temperature {}. The best layer ({select}) is chosen on held-out training samples; choosing on the \
          test side itself would give {oracle:.3} ({oracle_select}). Intervals are bootstrap over test samples.",

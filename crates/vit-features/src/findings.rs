@@ -16,3 +16,18 @@ pub struct Findings {
     /// The order of reading.
     pub story: Vec<Block>,
 }
+
+/// The array in which a probe says of every test sample, in the order of the test side, whether its headline (the best
+/// layer, say) was right: 1 or 0. Models are compared sample by sample from it.
+pub const CORRECT: &str = "correct";
+
+impl Findings {
+    /// Hands over which test samples the headline was right on, as the array [`CORRECT`].
+    ///
+    /// # Shapes
+    /// `right`: `[n]`, every test sample in the order of its side.
+    pub fn mark_correct(&mut self, right: &[bool]) {
+        let values = right.iter().map(|&right| f32::from(u8::from(right))).collect();
+        self.arrays.push(Array { name: CORRECT.into(), shape: vec![right.len()], values });
+    }
+}

@@ -14,7 +14,7 @@ mod study;
 
 pub use error::StudyError;
 pub use extract::{Features, extract};
-pub use findings::Findings;
+pub use findings::{CORRECT, Findings};
 pub use lab::{Lab, Passage, Source, observe};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};

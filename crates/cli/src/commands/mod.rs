@@ -9,3 +9,4 @@ pub(crate) mod embed;
 pub(crate) mod list;
 pub(crate) mod pretrain;
 pub(crate) mod probe;
+pub(crate) mod report;

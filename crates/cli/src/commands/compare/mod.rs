@@ -14,10 +14,10 @@ use crate::{builtin, models};
 use answers::{Answers, Role};
 use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
-use report::{ImageGrid, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
+use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
 use std::path::{Path, PathBuf};
 use vit_data::{Picture, Split};
-use vit_features::Role as Side;
+use vit_features::{Role as Side, StudyEntry};
 
 /// The name of the floor without a model.
 pub(crate) const RAW_PIXELS: &str = "raw-pixels";
@@ -229,8 +229,8 @@ fn tell(
     let mut report =
         Report::new("compare", Kind::Compare, title, shown.join(", "), test.data.name(), provenance);
     for answers in all {
-        for (study, metrics) in &answers.studies {
-            for metric in metrics {
+        for (study, found) in &answers.studies {
+            for metric in &found.metrics {
                 let mut metric = metric.clone();
                 metric.params.insert("model".into(), answers.model.clone().into());
                 metric.params.insert("study".into(), study.clone().into());
@@ -242,10 +242,11 @@ fn tell(
     let material = story::Material {
         answers: all,
         models: names,
+        probes: infos(&plan.recipe.probes, probes::PROBES),
+        analyses: infos(&plan.recipe.analyses, analysis::ANALYSES),
         samples: samples(plan)?,
         n_classes: test.data.classes().len(),
         seeds,
-        headline_k: headline_k(plan.recipe),
     };
     story::tell(&mut report, &material);
     let sides = plan.sides.train.iter().chain([&plan.sides.test]);
@@ -254,11 +255,10 @@ fn tell(
     Ok(report)
 }
 
-/// The `k` of the headline, as the recipe has it.
-fn headline_k(recipe: &CompareRecipe) -> usize {
-    let knn = recipe.probes.iter().find(|asked| asked.study == "knn");
-    let stated = knn.and_then(|asked| asked.options.get("headline_k")).and_then(toml::Value::as_integer);
-    stated.map_or(probes::KnnConfig::default().headline_k, |k| k as usize)
+/// What the studies of the recipe say of themselves.
+fn infos(asked: &[recipe::Asked], rows: &[StudyEntry]) -> Vec<Info> {
+    let found = asked.iter().filter_map(|asked| rows.iter().find(|row| row.info.name == asked.study));
+    found.map(|row| row.info).collect()
 }
 
 /// A few test samples of every class, for people to see.

@@ -17,7 +17,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{Layers, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Layers, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -115,6 +115,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
     let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let request = Request {
         recipe: &recipe,
         data: side.data,
@@ -189,8 +190,10 @@ fn ask(
     let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
     if plan.resume && asked.iter().all(|(study, _)| is_done(study)) {
         for (study, _) in &asked {
-            let file = dir.join(study.entry.info.name).join("report.json");
-            studies.insert(study.entry.info.name.to_owned(), report::Report::read_json(&file)?.metrics);
+            let folder = dir.join(study.entry.info.name);
+            let mut report = report::Report::read(&folder)?;
+            report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
+            studies.insert(study.entry.info.name.to_owned(), report);
         }
         return Ok(Answers {
             model: name.into(),
@@ -230,11 +233,12 @@ fn ask(
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
         let data = plan.sides.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
-        let report = report_of(study.entry.info, kind, name, &data, findings, provenance);
+        let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
         let folder = dir.join(study.entry.info.name);
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
-        studies.insert(study.entry.info.name.to_owned(), report.metrics);
+        report.arrays.retain(|array| array.name == CORRECT);
+        studies.insert(study.entry.info.name.to_owned(), report);
     }
     Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
 }
