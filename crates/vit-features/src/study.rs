@@ -180,6 +180,10 @@ pub trait Study: 'static {
     fn needs(config: &Self::Config, shapes: &Shapes) -> Result<Needs, StudyError>;
     /// An empty accumulator.
     fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
+    /// Options that suit a hundred samples, with which the contract of studies is tried.
+    fn small() -> Self::Config {
+        Self::Config::default()
+    }
     /// The findings.
     ///
     /// # Errors
@@ -281,11 +285,13 @@ pub struct StudyEntry {
     pub resolve: fn(&toml::Table) -> Result<String, RecipeError>,
     /// Opens it with options.
     pub open: Open,
+    /// Options that suit a hundred samples, as TOML; see [`Study::small`].
+    pub small: fn() -> String,
 }
 
 /// The row of a study.
 pub const fn study<S: Study>() -> StudyEntry {
-    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S> }
+    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S>, small: small::<S> }
 }
 
 fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
@@ -294,6 +300,10 @@ fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
 
 fn resolve<S: Study>(options: &toml::Table) -> Result<String, RecipeError> {
     Ok(recipe::resolved(&parse::<S>(options)?))
+}
+
+fn small<S: Study>() -> String {
+    recipe::resolved(&S::small())
 }
 
 fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {
