@@ -109,17 +109,16 @@ fn a_row_trains_the_same_encoder_from_the_same_recipe_with_any_number_of_threads
     }
 }
 
-/// Options that suit 96 samples to learn from.
-fn study_options(name: &str) -> Table {
-    let text = if name == "knn" { "ks = [1, 5, 20]\nheadline_k = 5\nn_held_out = 40" } else { "" };
-    text.parse().unwrap()
+/// Options that suit 96 samples to learn from, as the study itself names them.
+fn small(row: &StudyEntry) -> Table {
+    (row.small)().parse().unwrap()
 }
 
 #[test]
 fn every_probe_and_analysis_keeps_the_contract_of_studies() {
     let trial = StudyTrial::new();
     for row in PROBES.iter().chain(ANALYSES) {
-        study_keeps_its_contract(&trial, row, &study_options(row.info.name));
+        study_keeps_its_contract(&trial, row, &small(row));
     }
 }
 
@@ -131,7 +130,7 @@ fn every_probe_and_analysis_studies_a_model_without_class_token_and_one_with_reg
     for config in [without, registers] {
         let trial = StudyTrial { model: tiny::vit(&config, 6), ..StudyTrial::new() };
         for row in PROBES.iter().chain(ANALYSES) {
-            let found = trial.findings(row, &study_options(row.info.name), 16, 0);
+            let found = trial.findings(row, &small(row), 16, 0);
             assert!(found.metrics.iter().all(|metric| metric.value.is_finite()), "`{}`", row.info.name);
         }
     }
@@ -140,7 +139,7 @@ fn every_probe_and_analysis_studies_a_model_without_class_token_and_one_with_reg
 /// The accuracies that the kNN probe finds in one number of neighbors.
 fn knn_top1(trial: &StudyTrial) -> Vec<f64> {
     let knn = PROBES.iter().find(|row| row.info.name == "knn").expect("the kNN row");
-    let findings = trial.findings(knn, &study_options("knn"), 16, 0);
+    let findings = trial.findings(knn, &small(knn), 16, 0);
     let of_k = |metric: &&report::Metric| metric.name == "top1" && metric.params["k"] == 5;
     findings.metrics.iter().filter(of_k).map(|metric| metric.value).collect()
 }

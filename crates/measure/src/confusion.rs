@@ -81,7 +81,10 @@ mod tests {
     fn counts_recall_and_precision_by_hand() {
         let confusion = Confusion::of(&[0, 0, 0, 1, 1, 0], &[0, 1, 2, 1, 0, 0], 4);
         assert_eq!(confusion.counts, array![[2, 1, 1, 0], [1, 1, 0, 0], [0; 4], [0; 4]]);
-        assert_eq!((confusion.recall(0), confusion.recall(1), confusion.recall(2)), (Some(0.5), Some(0.5), None));
+        assert_eq!(
+            (confusion.recall(0), confusion.recall(1), confusion.recall(2)),
+            (Some(0.5), Some(0.5), None)
+        );
         assert_eq!((confusion.precision(0), confusion.precision(2)), (Some(2.0 / 3.0), Some(0.0)));
         assert_eq!((confusion.precision(3), confusion.mean_recall()), (None, 0.5));
         // Classes 1 and 2 were predicted once each for class 0: the lower id.

@@ -70,13 +70,13 @@ impl Bank {
             self.labels.push(label);
             self.indices.push(*index);
         }
-        for (&select, (shape, values)) in taken.features.iter().filter(|(select, _)| wanted.contains(select)) {
+        for (&select, (shape, values)) in taken.features.iter().filter(|(select, _)| wanted.contains(select))
+        {
             if let Some(at) = values.iter().position(|x| !x.is_finite()) {
                 return Err(self.error("finite features", format!("{} in {select}", values[at])));
             }
             self.in_memory_bytes += size_of_val(values.as_slice());
-            let column =
-                self.columns.entry(select).or_insert(Column { width: shape[1], parts: Vec::new() });
+            let column = self.columns.entry(select).or_insert(Column { width: shape[1], parts: Vec::new() });
             match column.parts.last_mut() {
                 Some(Piece::Memory(all)) => all.extend_from_slice(values),
                 _ => column.parts.push(Piece::Memory(values.clone())),
@@ -111,8 +111,7 @@ impl Bank {
             match part {
                 Piece::Memory(part) => values.extend_from_slice(part),
                 Piece::Disk { file, n_values } => {
-                    let failed =
-                        |source| StudyError::TemporaryFile { study: self.study.into(), source };
+                    let failed = |source| StudyError::TemporaryFile { study: self.study.into(), source };
                     read(file, *n_values, &mut values).map_err(failed)?;
                 }
             }
@@ -185,7 +184,8 @@ mod tests {
         let mut bank = Bank::new("test", memory_bytes);
         for first in (from..from + n).map(|batch| 2 * batch) {
             let (labels, indices) = ([Some(first as u32), Some(first as u32 + 1)], [first, first + 1]);
-            let info = BatchInfo { role: Role::Train, first, labels: &labels, indices: &indices, truths: &[] };
+            let info =
+                BatchInfo { role: Role::Train, first, labels: &labels, indices: &indices, truths: &[] };
             let values = (0..6).map(|i| (3 * first + i) as f32).collect();
             let features = BTreeMap::from([(Select::PIXELS, (vec![2, 3], values))]);
             bank.push(&Taken { info, features: &features }, &[Select::PIXELS]).expect("pushed");

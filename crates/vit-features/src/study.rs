@@ -39,6 +39,8 @@ pub struct Shapes {
     pub patch_px: usize,
     /// Classes of the data; 0 where there are none.
     pub n_classes: usize,
+    /// The names of those classes, where they have any.
+    pub classes: Vec<String>,
     /// Samples to learn from.
     pub n_train: usize,
     /// Samples asked about.
@@ -67,6 +69,7 @@ impl Shapes {
             grid: model.grid(size_px, size_px),
             patch_px: model.patch_px(),
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: layers.blocks(depth)?,
@@ -87,6 +90,7 @@ impl Shapes {
             grid: Grid { rows: size_px, columns: size_px },
             patch_px: 1,
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: Vec::new(),
@@ -99,6 +103,7 @@ impl Shapes {
     pub fn on(self, train: Option<&dyn Dataset>, test: &dyn Dataset) -> Self {
         Self {
             n_classes: test.classes().len(),
+            classes: test.classes().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self

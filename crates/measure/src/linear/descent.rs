@@ -1,6 +1,7 @@
 //! Heads trained side by side by gradient descent on the cross-entropy: one pass over the features for all learning
 //! rates.
 
+use super::Linear;
 use super::scale::{Scale, moments};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
@@ -78,7 +79,7 @@ pub struct Descent {
 }
 
 /// What is learned from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Lesson<'a> {
     /// `[n, D]`
     pub rows: ArrayView2<'a, f32>,
@@ -86,8 +87,8 @@ pub struct Lesson<'a> {
     pub labels: &'a [u32],
     /// `K`
     pub n_classes: usize,
-    /// The order of the samples in each epoch.
-    pub orders: &'a [Vec<usize>],
+    /// The rows of an epoch, in its order; as many in every epoch.
+    pub order: &'a (dyn Fn(u64) -> Vec<usize> + Sync),
     /// The weights at the start, the same for every head, `[K · D]`; biases start at 0.
     pub start: &'a [f32],
 }
@@ -103,34 +104,42 @@ pub struct Head {
     pub scale: Scale,
 }
 
+impl Head {
+    /// The classifier of the features as they came.
+    pub fn linear(&self) -> Linear {
+        let (weights, bias) = (self.weights.mapv(f64::from), self.bias.mapv(f64::from));
+        Linear { weights, bias }.after(&self.scale)
+    }
+}
+
 /// Heads that share a product; never seen in the result but for its speed.
 const HEADS_AT_ONCE: usize = 4;
 
 /// Trains one head for each learning rate on the same batches.
 ///
 /// The mean over a batch of `−log softmax(W x + b)[y]`; every head has its own weights, moments and step. Batches follow
-/// `orders`, products are of `f32`, and each head's numbers are the same bits for any number of threads.
+/// the order of each epoch, products are of `f32`, and each head's numbers are the same bits for any number of threads.
 ///
 /// # Shapes
 /// `rates`: one learning rate a head; the result has as many heads, in that order.
 ///
 /// # Panics
-/// If sizes differ, there are fewer orders than epochs, or a label is not below `n_classes`.
+/// If sizes differ, there are no samples, or a label is not below `n_classes`.
 ///
 /// # Source
 /// Caron et al., DINO (SGD, momentum 0.9, cosine); Zhou et al., iBOT (several learning rates at once); He et al., MAE
 /// (LARS, batch normalization without affine part).
 pub fn train(lesson: &Lesson, rates: &[f64], how: &Descent) -> Vec<Head> {
-    let (n, width) = lesson.rows.dim();
-    assert_eq!(n, lesson.labels.len(), "descent: rows and labels differ in number");
+    let (n_rows, width) = lesson.rows.dim();
+    let n = (lesson.order)(0).len();
+    assert_eq!(n_rows, lesson.labels.len(), "descent: rows and labels differ in number");
     assert_eq!(lesson.start.len(), lesson.n_classes * width, "descent: weights at the start of another size");
-    assert!(lesson.orders.len() >= how.n_epochs, "descent: an order for each epoch");
     assert!(n > 0 && how.batch > 0, "descent: {n} samples in batches of {}", how.batch);
     let wrong = lesson.labels.iter().find(|&&label| label as usize >= lesson.n_classes);
     assert!(wrong.is_none(), "descent: label {wrong:?} of {} classes", lesson.n_classes);
     // At least two groups, so that two threads have work; the same groups for any number of threads.
     let group = rates.len().div_ceil(2).clamp(1, HEADS_AT_ONCE);
-    rates.par_chunks(group).flat_map_iter(|rates| train_group(lesson, rates, how)).collect()
+    rates.par_chunks(group).flat_map_iter(|rates| train_group(lesson, n, rates, how)).collect()
 }
 
 /// The state of heads that learn side by side: head after head, `[heads · K, D]`.
@@ -141,13 +150,13 @@ struct Group {
     bias_velocity: Array1<f32>,
 }
 
-fn train_group(lesson: &Lesson, rates: &[f64], how: &Descent) -> Vec<Head> {
-    let (n, width) = lesson.rows.dim();
-    let n_classes = lesson.n_classes;
+fn train_group(lesson: &Lesson, n: usize, rates: &[f64], how: &Descent) -> Vec<Head> {
+    let (width, n_classes) = (lesson.rows.ncols(), lesson.n_classes);
     let n_rows = rates.len() * n_classes;
     let start: Vec<f32> = rates.iter().flat_map(|_| lesson.start.iter().copied()).collect();
     let mut group = Group {
-        weights: Array2::from_shape_vec((n_rows, width), start).unwrap_or_else(|_| Array2::zeros((n_rows, width))),
+        weights: Array2::from_shape_vec((n_rows, width), start)
+            .unwrap_or_else(|_| Array2::zeros((n_rows, width))),
         weights_velocity: Array2::zeros((n_rows, width)),
         bias: Array1::zeros(n_rows),
         bias_velocity: Array1::zeros(n_rows),
@@ -160,7 +169,9 @@ fn train_group(lesson: &Lesson, rates: &[f64], how: &Descent) -> Vec<Head> {
     let mut gradient = Array2::<f32>::zeros((n_rows, width));
     let mut bias_gradient = Array1::<f32>::zeros(n_rows);
     let mut labels = Vec::with_capacity(batch);
-    for (epoch, order) in lesson.orders.iter().enumerate().take(how.n_epochs) {
+    for epoch in 0..how.n_epochs {
+        let order = (lesson.order)(epoch as u64);
+        assert_eq!(order.len(), n, "descent: epochs of one length");
         for (step, chosen) in order.chunks(batch).take(n_steps).enumerate() {
             let b = chosen.len();
             let mut x = inputs.slice_axis_mut(Axis(0), Slice::from(..b));
@@ -301,7 +312,7 @@ impl Step<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Linear, logistic::loss_and_gradient};
+    use super::super::{Samples, logistic::loss_and_gradient};
     use super::*;
     use ndarray::array;
 
@@ -341,7 +352,8 @@ mod tests {
 
     #[test]
     fn schedules_by_hand() {
-        let factors = |schedule: Schedule, at: &[f64]| at.iter().map(|&e| schedule.factor(e, 20.0)).collect::<Vec<_>>();
+        let factors =
+            |schedule: Schedule, at: &[f64]| at.iter().map(|&e| schedule.factor(e, 20.0)).collect::<Vec<_>>();
         let near = |ours: Vec<f64>, expected: &[f64]| {
             assert!(ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{ours:?}");
         };
@@ -350,22 +362,28 @@ mod tests {
         near(factors(warmup, &[0.0, 2.5, 10.0, 15.0, 20.0]), &[0.0, 0.25, 1.0, 0.5, 0.0]);
     }
 
-    fn example(n: usize) -> (Array2<f32>, Vec<u32>, Vec<Vec<usize>>) {
+    /// The order of an epoch.
+    fn order(n: usize, epoch: u64) -> Vec<usize> {
+        (0..n).map(|i| (i * 3 + epoch as usize) % n).collect()
+    }
+
+    fn example(n: usize) -> (Array2<f32>, Vec<u32>) {
         let x = Array2::from_shape_fn((n, 5), |(i, j)| ((i * (j + 1)) as f32 * 0.61 + j as f32).sin());
-        let orders = (0..3).map(|e| (0..n).map(|i| (i * 3 + e) % n).collect()).collect();
-        (x, (0..n as u32).map(|i| i * i % 3).collect(), orders)
+        (x, (0..n as u32).map(|i| i * i % 3).collect())
     }
 
     /// The same training written out in `f64` with the gradient of the logistic regression, one head at a time.
-    fn reference(rows: &Array2<f32>, labels: &[u32], orders: &[Vec<usize>], rate: f64) -> Linear {
+    fn reference(rows: &Array2<f32>, labels: &[u32], rate: f64) -> Linear {
         let mut at = Linear::zeros(3, 5);
         at.weights = Array2::from_shape_fn((3, 5), |(c, j)| f64::from(start()[c * 5 + j]));
         let mut velocity = Linear::zeros(3, 5);
-        for (epoch, order) in orders.iter().enumerate() {
-            for chosen in order.chunks(4) {
-                let x = Array2::from_shape_fn((chosen.len(), 5), |(i, j)| f64::from(rows[[chosen[i], j]]));
+        for epoch in 0..3 {
+            for chosen in order(10, epoch).chunks(4) {
+                let x = Array2::from_shape_fn((chosen.len(), 5), |(i, j)| rows[[chosen[i], j]]);
                 let y: Vec<u32> = chosen.iter().map(|&i| labels[i]).collect();
-                let (_, gradient) = loss_and_gradient(x.view(), &y, 0.0, &at);
+                let of: Vec<usize> = (0..y.len()).collect();
+                let samples = Samples { rows: x.view(), labels: &y, of: &of };
+                let (_, gradient) = loss_and_gradient(&samples, 0.0, &at);
                 velocity.weights = velocity.weights * 0.9 + gradient.weights + &at.weights * 0.01;
                 velocity.bias = velocity.bias * 0.9 + gradient.bias + &at.bias * 0.01;
                 let now = rate * Schedule::CosineByEpoch.factor(epoch as f64, 3.0);
@@ -382,15 +400,17 @@ mod tests {
 
     #[test]
     fn heads_side_by_side_learn_what_each_learns_alone_in_f64() {
-        let (rows, labels, orders) = example(10); // batches of 4, 4 and a rest of 2
+        let (rows, labels) = example(10); // batches of 4, 4 and a rest of 2
         let (start, rates) = (start(), [0.01, 0.1, 0.5, 0.03, 1.0]);
+        let order = |epoch| order(10, epoch);
         let lesson =
-            Lesson { rows: rows.view(), labels: &labels, n_classes: 3, orders: &orders, start: &start };
+            Lesson { rows: rows.view(), labels: &labels, n_classes: 3, order: &order, start: &start };
         let heads = train(&lesson, &rates, &SGD);
         assert_eq!(heads.len(), 5);
         for (head, &rate) in heads.iter().zip(&rates) {
-            let expected = reference(&rows, &labels, &orders, rate);
-            let worst = head.weights.iter().zip(&expected.weights).chain(head.bias.iter().zip(&expected.bias));
+            let expected = reference(&rows, &labels, rate);
+            let worst =
+                head.weights.iter().zip(&expected.weights).chain(head.bias.iter().zip(&expected.bias));
             let worst = worst.fold(0.0f64, |worst, (a, b)| worst.max((f64::from(*a) - b).abs()));
             assert!(worst < 2e-6, "at {rate}: {worst}");
         }
@@ -398,12 +418,13 @@ mod tests {
 
     #[test]
     fn a_rest_that_is_not_kept_is_no_step() {
-        let (rows, labels, orders) = example(10);
+        let (rows, labels) = example(10);
         let start = start();
+        let whole = |epoch| order(10, epoch);
+        let first = |epoch| order(10, epoch)[..8].to_vec();
         let lesson =
-            Lesson { rows: rows.view(), labels: &labels, n_classes: 3, orders: &orders, start: &start };
-        let whole: Vec<Vec<usize>> = orders.iter().map(|order| order[..8].to_vec()).collect();
-        let cut = Lesson { orders: &whole, ..lesson };
+            Lesson { rows: rows.view(), labels: &labels, n_classes: 3, order: &whole, start: &start };
+        let cut = Lesson { order: &first, ..lesson };
         let how = Descent { keeps_rest: false, ..SGD };
         assert_eq!(train(&lesson, &[0.1], &how), train(&cut, &[0.1], &SGD));
     }
@@ -420,8 +441,8 @@ mod tests {
 
     #[test]
     fn a_normalized_head_does_not_mind_the_scale_of_its_features() {
-        let (rows, labels, _) = example(12);
-        let orders: Vec<Vec<usize>> = (0..80).map(|_| (0..12).collect()).collect();
+        let (rows, labels) = example(12);
+        let order = |_| (0..12).collect::<Vec<usize>>();
         let how = Descent {
             n_epochs: 80,
             batch: 12,
@@ -435,10 +456,9 @@ mod tests {
         let start = start();
         let of = |rows: &Array2<f32>| {
             let lesson =
-                Lesson { rows: rows.view(), labels: &labels, n_classes: 3, orders: &orders, start: &start };
+                Lesson { rows: rows.view(), labels: &labels, n_classes: 3, order: &order, start: &start };
             let mut heads = train(&lesson, &[6.4], &how);
-            let Head { weights, bias, scale } = heads.remove(0);
-            scale.apply(rows.clone()).dot(&weights.t()) + &bias
+            heads.remove(0).linear().scores(rows.view(), &order(0))
         };
         let (plain, far) = (of(&rows), of(&rows.mapv(|x| 100.0 * x + 7.0)));
         // The running statistics still remember their start (.9^80 = 2e-4) of another scale: not bit-equal.

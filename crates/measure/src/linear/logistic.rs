@@ -1,12 +1,10 @@
 //! Multinomial logistic regression: the minimum of the penalized cross-entropy, by L-BFGS.
 
-use super::{Linear, part};
+use super::{Linear, ROWS, Samples, in_f64};
+use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2};
 use std::collections::VecDeque;
 
-/// Rows whose scores are held at once.
-const ROWS: usize = 1024;
 /// Pairs of steps and gradient changes from which the curvature is guessed; 10 in the usual libraries.
 const MEMORY: usize = 10;
 /// A step must lower the loss by this share of what the slope promises.
@@ -26,27 +24,26 @@ pub struct Stop {
 /// `f(W, b) = −(1/n) Σ log softmax(W x + b)[y] + (λ/2) ‖W‖²`, the bias not penalized, in `f64`, in the order of the rows.
 ///
 /// # Shapes
-/// `rows`: `[n, D]`; `labels`: `[n]`; the gradient has the shapes of `at`.
+/// The gradient has the shapes of `at`.
 ///
 /// # Panics
 /// If the sizes differ or a label is not below the number of classes.
 ///
 /// # Source
 /// Definition.
-pub fn loss_and_gradient(rows: ArrayView2<f64>, labels: &[u32], lambda: f64, at: &Linear) -> (f64, Linear) {
-    let (n, width) = rows.dim();
-    let n_classes = at.bias.len();
-    assert_eq!((n, width), (labels.len(), at.weights.ncols()), "logistic: sizes differ");
+pub fn loss_and_gradient(samples: &Samples, lambda: f64, at: &Linear) -> (f64, Linear) {
+    let (rows, labels) = (samples.rows, samples.labels);
+    let (n, width, n_classes) = (samples.of.len(), rows.ncols(), at.bias.len());
+    assert_eq!((rows.nrows(), width), (labels.len(), at.weights.ncols()), "logistic: sizes differ");
     let mut gradient = Linear::zeros(n_classes, width);
     let mut loss = 0.0;
-    for start in (0..n).step_by(ROWS) {
-        let end = n.min(start + ROWS);
-        let block = part(rows, start..end, 0..width);
-        let mut scores = Array2::<f64>::zeros((end - start, n_classes));
+    for chosen in samples.of.chunks(ROWS) {
+        let block = in_f64(rows, chosen);
+        let mut scores = Array2::<f64>::zeros((chosen.len(), n_classes));
         scores += &at.bias;
         general_mat_mul(1.0, &block, &at.weights.t(), 1.0, &mut scores);
-        for (mut row, &label) in scores.rows_mut().into_iter().zip(&labels[start..end]) {
-            let label = label as usize;
+        for (mut row, &row_idx) in scores.rows_mut().into_iter().zip(chosen) {
+            let label = labels[row_idx] as usize;
             assert!(label < n_classes, "logistic: label {label} of {n_classes} classes");
             let top = row.fold(f64::NEG_INFINITY, |top, &x| top.max(x));
             let own = row[label] - top;
@@ -71,18 +68,15 @@ pub fn loss_and_gradient(rows: ArrayView2<f64>, labels: &[u32], lambda: f64, at:
 ///
 /// L-BFGS with ten pairs; a step is halved until the loss falls as the slope promises.
 ///
-/// # Shapes
-/// `rows`: `[n, D]`; `labels`: `[n]`.
-///
 /// # Panics
 /// As [`loss_and_gradient`].
 ///
 /// # Source
 /// Liu and Nocedal, *On the limited memory BFGS method*, 1989. With `C = 1 / (n λ)` the minimum is that of the usual
 /// libraries.
-pub fn fit(rows: ArrayView2<f64>, labels: &[u32], lambda: f64, start: Linear, stop: Stop) -> Linear {
+pub fn fit(samples: &Samples, lambda: f64, start: Linear, stop: Stop) -> Linear {
     let mut at = start;
-    let (mut loss, mut gradient) = loss_and_gradient(rows, labels, lambda, &at);
+    let (mut loss, mut gradient) = loss_and_gradient(samples, lambda, &at);
     let mut pairs: VecDeque<(Linear, Linear, f64)> = VecDeque::new();
     for _ in 0..stop.max_steps {
         if largest(&gradient) <= stop.gradient {
@@ -99,7 +93,7 @@ pub fn fit(rows: ArrayView2<f64>, labels: &[u32], lambda: f64, start: Linear, st
         let mut length = if pairs.is_empty() { (1.0 / (-slope).sqrt()).min(1.0) } else { 1.0 };
         let next = loop {
             let there = sum(&at, length, &step);
-            let (loss_there, gradient_there) = loss_and_gradient(rows, labels, lambda, &there);
+            let (loss_there, gradient_there) = loss_and_gradient(samples, lambda, &there);
             if loss_there <= loss + ARMIJO * length * slope {
                 break Some((there, loss_there, gradient_there));
             }
@@ -173,24 +167,27 @@ mod tests {
     fn the_loss_of_a_classifier_that_knows_nothing_is_the_logarithm_of_the_classes() {
         // softmax is 1/2 each: loss ln 2; gradient of the bias (1/2)·(−1/2 + 1/2) = 0, of w₀ −(1/2)(−1) … = 1/2.
         let rows = array![[-1.0], [1.0]];
-        let (loss, gradient) = loss_and_gradient(rows.view(), &[0, 1], 0.1, &Linear::zeros(2, 1));
+        let samples = Samples { rows: rows.view(), labels: &[0, 1], of: &[0, 1] };
+        let (loss, gradient) = loss_and_gradient(&samples, 0.1, &Linear::zeros(2, 1));
         assert!((loss - 2f64.ln()).abs() < 1e-15);
         assert_eq!((gradient.weights, gradient.bias), (array![[0.5], [-0.5]], array![0.0, 0.0]));
     }
 
-    fn example() -> (Array2<f64>, Vec<u32>) {
-        let x = Array2::from_shape_fn((24, 4), |(i, j)| ((i * (2 * j + 1)) as f64 * 0.83 + j as f64).sin());
+    fn example() -> (Array2<f32>, Vec<u32>) {
+        let x = Array2::from_shape_fn((24, 4), |(i, j)| ((i * (2 * j + 1)) as f32 * 0.83 + j as f32).sin());
         (x, (0..24u32).map(|i| (i * i + i / 5) % 3).collect())
     }
 
     #[test]
     fn the_gradient_is_that_of_finite_differences() {
         let (rows, labels) = example();
+        let of: Vec<usize> = (0..24).collect();
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
         let mut at = Linear::zeros(3, 4);
         at.weights = Array2::from_shape_fn((3, 4), |(c, j)| ((c * 4 + j) as f64).cos());
         at.bias[1] = 0.3;
-        let (_, gradient) = loss_and_gradient(rows.view(), &labels, 0.05, &at);
-        let loss = |at: &Linear| loss_and_gradient(rows.view(), &labels, 0.05, at).0;
+        let (_, gradient) = loss_and_gradient(&samples, 0.05, &at);
+        let loss = |at: &Linear| loss_and_gradient(&samples, 0.05, at).0;
         let h = 1e-5;
         for class in 0..3 {
             for j in 0..5 {
@@ -213,12 +210,14 @@ mod tests {
     #[test]
     fn the_minimum_is_found_from_anywhere() {
         let (rows, labels) = example();
-        let zero = fit(rows.view(), &labels, 0.01, Linear::zeros(3, 4), TIGHT);
+        let of: Vec<usize> = (0..24).collect();
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
+        let zero = fit(&samples, 0.01, Linear::zeros(3, 4), TIGHT);
         let mut far = Linear::zeros(3, 4);
         far.weights.fill(2.0);
         far.weights[[1, 2]] = -7.0;
-        let far = fit(rows.view(), &labels, 0.01, far, TIGHT);
-        assert!(largest(&loss_and_gradient(rows.view(), &labels, 0.01, &zero).1) <= 1e-10);
+        let far = fit(&samples, 0.01, far, TIGHT);
+        assert!(largest(&loss_and_gradient(&samples, 0.01, &zero).1) <= 1e-10);
         assert!((&zero.weights - &far.weights).iter().all(|x| x.abs() < 1e-7), "{zero:?} {far:?}");
     }
 }

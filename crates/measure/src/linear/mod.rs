@@ -13,6 +13,7 @@ pub mod scale;
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Axis, Ix2, RawData, Slice};
+use scale::Scale;
 use std::ops::Range;
 
 /// A linear classifier: `score = W x + b`.
@@ -33,27 +34,64 @@ impl Linear {
         Self { weights: Array2::zeros((n_classes, width)), bias: Array1::zeros(n_classes) }
     }
 
-    /// The scores of every row: `X Wᵀ + b`, in `f64`.
-    ///
-    /// # Shapes
-    /// `rows`: `[n, D]`; the result is `[n, K]`.
+    /// The classifier of features before a scale, from one of features after it: `W s(x) + b` as `W′ x + b′`.
     ///
     /// # Panics
     /// If the widths differ.
-    pub fn scores(&self, rows: ArrayView2<f32>) -> Array2<f64> {
-        const BLOCK: usize = 1024;
-        let n = rows.nrows();
+    #[must_use]
+    pub fn after(mut self, scale: &Scale) -> Self {
+        assert_eq!(scale.mean.len(), self.weights.ncols(), "after: scale and classifier differ in width");
+        for (mut row, bias) in self.weights.rows_mut().into_iter().zip(&mut self.bias) {
+            for ((w, mean), factor) in row.iter_mut().zip(&scale.mean).zip(&scale.factor) {
+                *w *= factor;
+                *bias -= *w * mean;
+            }
+        }
+        self
+    }
+
+    /// The scores of some rows: `X Wᵀ + b`, in `f64`.
+    ///
+    /// # Shapes
+    /// `rows`: `[n, D]`, of which the `m` rows `of` are asked; the result is `[m, K]`.
+    ///
+    /// # Panics
+    /// If the widths differ.
+    pub fn scores(&self, rows: ArrayView2<f32>, of: &[usize]) -> Array2<f64> {
         assert_eq!(rows.ncols(), self.weights.ncols(), "scores: features and classifier differ in width");
-        let mut scores = Array2::zeros((n, self.weights.nrows()));
-        for start in (0..n).step_by(BLOCK) {
-            let end = n.min(start + BLOCK);
-            let block = part(rows, start..end, 0..rows.ncols()).mapv(f64::from);
-            let mut out = scores.slice_axis_mut(Axis(0), Slice::from(start..end));
+        let mut scores = Array2::zeros((of.len(), self.weights.nrows()));
+        for (chosen, mut out) in of.chunks(ROWS).zip(scores.axis_chunks_iter_mut(Axis(0), ROWS)) {
             out.assign(&self.bias);
-            general_mat_mul(1.0, &block, &self.weights.t(), 1.0, &mut out);
+            general_mat_mul(1.0, &in_f64(rows, chosen), &self.weights.t(), 1.0, &mut out);
         }
         scores
     }
+}
+
+/// Rows that are turned into `f64` at once.
+const ROWS: usize = 1024;
+
+/// Some rows in `f64`.
+fn in_f64(rows: ArrayView2<f32>, of: &[usize]) -> Array2<f64> {
+    let mut out = Array2::zeros((of.len(), rows.ncols()));
+    for (mut out, &from) in out.rows_mut().into_iter().zip(of) {
+        out.zip_mut_with(&rows.row(from), |out, &x| *out = f64::from(x));
+    }
+    out
+}
+
+/// Features with classes, and which of them are meant.
+///
+/// # Shapes
+/// `rows`: `[n, D]`; `labels`: `[n]`, class ids; `of`: indices below `n`, in the order in which sums are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// The features.
+    pub rows: ArrayView2<'a, f32>,
+    /// The class of each row.
+    pub labels: &'a [u32],
+    /// The rows that are meant.
+    pub of: &'a [usize],
 }
 
 /// The classes of each row from highest to lowest score, the first `n_ranked`; equal scores by class id.
@@ -80,7 +118,11 @@ pub fn ranking(scores: ArrayView2<f64>, n_ranked: usize) -> Array2<u32> {
 }
 
 /// Rows and columns of a view.
-fn part<S: RawData>(mut of: ArrayBase<S, Ix2>, rows: Range<usize>, columns: Range<usize>) -> ArrayBase<S, Ix2> {
+fn part<S: RawData>(
+    mut of: ArrayBase<S, Ix2>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+) -> ArrayBase<S, Ix2> {
     of.slice_axis_inplace(Axis(0), Slice::from(rows));
     of.slice_axis_inplace(Axis(1), Slice::from(columns));
     of
@@ -93,11 +135,17 @@ mod tests {
 
     #[test]
     fn scores_and_their_ranking_by_hand() {
-        let linear = Linear { weights: array![[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], bias: array![0.5, 0.0, 0.0] };
-        let scores = linear.scores(array![[1.0, 1.0], [0.0, -1.0]].view());
+        let linear =
+            Linear { weights: array![[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], bias: array![0.5, 0.0, 0.0] };
+        let rows = array![[1.0, 1.0], [7.0, 7.0], [0.0, -1.0]];
+        let scores = linear.scores(rows.view(), &[0, 2]);
         assert_eq!(scores, array![[1.5, 2.0, 2.0], [0.5, -2.0, -1.0]]);
         // Classes 1 and 2 have the same score: the lower id first.
         assert_eq!(ranking(scores.view(), 5), array![[1, 2, 0], [0, 2, 1]]);
         assert_eq!(ranking(scores.view(), 1), array![[1], [0]]);
+        // Behind a scale, the same scores of what comes before it.
+        let scale = Scale { mean: vec![1.0, 2.0], factor: vec![0.5, 4.0] };
+        let expected = linear.scores(scale.apply(rows.clone()).view(), &[0, 1, 2]);
+        assert_eq!(linear.after(&scale).scores(rows.view(), &[0, 1, 2]), expected);
     }
 }

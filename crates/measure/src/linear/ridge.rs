@@ -1,12 +1,10 @@
 //! Ridge regression onto one-against-all targets, in closed form.
 
-use super::{Linear, cholesky, part};
+use super::{Linear, ROWS, Samples, cholesky, in_f64, part};
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
+use ndarray::{Array1, Array2, Axis, Slice};
 
-/// Rows that are turned into `f64` at once.
-const ROWS: usize = 1024;
 /// Rows of the product of features with themselves that one task owns.
 const TILE: usize = 128;
 
@@ -29,12 +27,10 @@ pub struct Moments {
 impl Moments {
     /// The sums of some samples, in `f64`, in their order.
     ///
-    /// # Shapes
-    /// `rows`: `[n, D]`, of which the rows `of` are taken; `labels`: `[n]`, class ids below `n_classes`.
-    ///
     /// # Panics
     /// If rows and labels differ in number, or a label is not below `n_classes`.
-    pub fn of(rows: ArrayView2<f32>, labels: &[u32], n_classes: usize, of: &[usize]) -> Self {
+    pub fn of(samples: &Samples, n_classes: usize) -> Self {
+        let Samples { rows, labels, of } = *samples;
         assert_eq!(rows.nrows(), labels.len(), "moments: rows and labels differ in number");
         let width = rows.ncols();
         let mut moments = Self {
@@ -45,7 +41,7 @@ impl Moments {
             xy: Array2::zeros((width, n_classes)),
         };
         for chosen in of.chunks(ROWS) {
-            let block = Array2::from_shape_fn((chosen.len(), width), |(i, j)| f64::from(rows[[chosen[i], j]]));
+            let block = in_f64(rows, chosen);
             let mut of_class = Array2::<f64>::from_elem((chosen.len(), n_classes), -1.0);
             for (i, &row_idx) in chosen.iter().enumerate() {
                 let label = labels[row_idx] as usize;
@@ -125,14 +121,16 @@ mod tests {
     fn a_line_through_two_classes_by_hand() {
         // x = −1, 1 with classes 0, 1: y₁ = −1, 1. cov(x, x) = 1, cov(x, y₁) = 1, so w₁ = 1 / (1 + λ), b = 0.
         let rows = array![[-1.0f32], [1.0]];
-        let fit = Moments::of(rows.view(), &[0, 1], 2, &[0, 1]).solve(0.25);
+        let samples = Samples { rows: rows.view(), labels: &[0, 1], of: &[0, 1] };
+        let fit = Moments::of(&samples, 2).solve(0.25);
         assert!((fit.weights[[1, 0]] - 0.8).abs() < 1e-15 && (fit.weights[[0, 0]] + 0.8).abs() < 1e-15);
         assert!(fit.bias.iter().all(|b| b.abs() < 1e-15));
     }
 
     /// Features by a formula, more than one block of rows and one tile of columns; labels 0, 1, 2 in turn.
     fn example(n: usize, width: usize) -> (Array2<f32>, Vec<u32>) {
-        let x = |i: usize, j: usize| ((i * (j + 2)) as f64 * 0.7 + j as f64).sin() + (i % 3 * j % 5) as f64 * 0.3;
+        let x =
+            |i: usize, j: usize| ((i * (j + 2)) as f64 * 0.7 + j as f64).sin() + (i % 3 * j % 5) as f64 * 0.3;
         (Array2::from_shape_fn((n, width), |(i, j)| x(i, j) as f32), (0..n as u32).map(|i| i % 3).collect())
     }
 
@@ -141,8 +139,9 @@ mod tests {
         let (rows, labels) = example(1500, 150);
         let all: Vec<usize> = (0..1500).collect();
         let lambda = 1e-3;
-        let fit = Moments::of(rows.view(), &labels, 3, &all).solve(lambda);
-        let mut away = fit.scores(rows.view()); // W x + b − y
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &all };
+        let fit = Moments::of(&samples, 3).solve(lambda);
+        let mut away = fit.scores(rows.view(), &all); // W x + b − y
         for (i, &label) in labels.iter().enumerate() {
             for class in 0..3 {
                 away[[i, class]] -= if class == label as usize { 1.0 } else { -1.0 };
@@ -156,7 +155,7 @@ mod tests {
     #[test]
     fn sums_of_two_parts_add_up_to_the_whole() {
         let (rows, labels) = example(40, 5);
-        let of = |part: &[usize]| Moments::of(rows.view(), &labels, 3, part);
+        let of = |part: &[usize]| Moments::of(&Samples { rows: rows.view(), labels: &labels, of: part }, 3);
         let all: Vec<usize> = (0..40).collect();
         let (whole, parts) = (of(&all).solve(0.1), of(&all[..13]).plus(&of(&all[13..])).solve(0.1));
         assert!((&whole.weights - &parts.weights).iter().all(|x| x.abs() < 1e-12));

@@ -1,6 +1,7 @@
 //! `vitscope compare`: train or load models, ask every layer of each the same questions, write one report.
 
 mod answers;
+mod by_probe;
 mod recipe;
 mod run;
 mod story;

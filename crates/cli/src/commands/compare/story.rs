@@ -1,6 +1,7 @@
 //! The comparison as something to read: what was found, in the order in which a person asks.
 
 use super::answers::{Answers, Role, mean_over};
+use super::by_probe;
 use measure::interval::t_interval;
 use report::{
     Block, Cell, Figure, FigureData, ImageGrid, LinePlot, Report, ScatterPlot, Series, SeriesStyle, Table,
@@ -66,13 +67,28 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     report.story.push(Block::Heading("What was found".into()));
     report.story.push(Block::Text(summary));
     add_table(report, best_layers(material));
+    if let Some(table) = by_probe::table(material) {
+        add_table(report, table);
+    }
     report.story.push(Block::Heading("How good is every layer?".into()));
     for (part, name, title) in [
         (Part::Mean, "knn_mean_of_patches", "kNN on the mean of the patch tokens, layer by layer"),
         (Part::Class, "knn_class_token", "kNN on the class token, layer by layer"),
     ] {
-        if let Some(figure) = layer_curves(material, part, name, title) {
+        if let Some(figure) = layer_curves(material, "knn", part, (name, title)) {
             add_figure(report, figure);
+        }
+    }
+    for probe in by_probe::probes(material).iter().filter(|probe| *probe != "knn") {
+        for (part, of, tokens) in [
+            (Part::Mean, "mean_of_patches", "the mean of the patch tokens"),
+            (Part::Class, "class_token", "the class token"),
+        ] {
+            let name = format!("{}_{of}", probe.replace('-', "_"));
+            let title = format!("The probe {probe} on {tokens}, layer by layer");
+            if let Some(figure) = layer_curves(material, probe, part, (&name, &title)) {
+                add_figure(report, figure);
+            }
         }
     }
     if let Some(figure) = distances(material) {
@@ -221,7 +237,7 @@ fn best_layers(material: &Material) -> Table {
     ))
 }
 
-fn layer_curves(material: &Material, part: Part, name: &str, title: &str) -> Option<Figure> {
+fn layer_curves(material: &Material, probe: &str, part: Part, (name, title): (&str, &str)) -> Option<Figure> {
     let mut series = Vec::new();
     let mut depth = 0;
     for (model, role) in &material.models {
@@ -231,7 +247,7 @@ fn layer_curves(material: &Material, part: Part, name: &str, title: &str) -> Opt
         let curves: Vec<Vec<(f64, f64)>> = material
             .of(model)
             .iter()
-            .map(|run| run.layer_curve("knn", "top1", part, material.headline_k))
+            .map(|run| run.layer_curve(probe, "top1", part, material.headline_k))
             .collect();
         let Some(first) = curves.first().filter(|curve| !curve.is_empty()) else { continue };
         depth = depth.max(first.len().saturating_sub(1));
@@ -253,7 +269,7 @@ fn layer_curves(material: &Material, part: Part, name: &str, title: &str) -> Opt
         return None;
     }
     let mut reference_lines = vec![("chance".into(), 1.0 / material.n_classes.max(1) as f64)];
-    if let Some(raw) = material.floor(Role::RawPixels) {
+    if let Some(raw) = by_probe::raw_pixels(material, probe) {
         reference_lines.push(("raw pixels".into(), raw));
     }
     let plot = LinePlot {
@@ -262,9 +278,17 @@ fn layer_curves(material: &Material, part: Part, name: &str, title: &str) -> Opt
         series,
         reference_lines,
     };
-    let caption = "Share of test samples whose class wins the vote of their nearest training samples. A line above \
-                   raw pixels means that the layer brings pictures of one class together; a line below does not mean \
-                   that the class cannot be read out by a trained classifier.";
+    let caption = match probe {
+        "knn" => {
+            "Share of test samples whose class wins the vote of their nearest training samples. A line above raw \
+             pixels means that the layer brings pictures of one class together; a line below does not mean that the \
+             class cannot be read out by a trained classifier."
+        }
+        _ => {
+            "Share of test samples that the probe gets right from the features of each layer. A line above raw pixels \
+             means that the layer holds the class in a form that is easier to read out than the pixels."
+        }
+    };
     Some(Figure::new(name, title, caption, FigureData::Line(plot)))
 }
 
