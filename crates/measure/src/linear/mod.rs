@@ -148,4 +148,82 @@ mod tests {
         let expected = linear.scores(scale.apply(rows.clone()).view(), &[0, 1, 2]);
         assert_eq!(linear.after(&scale).scores(rows.view(), &[0, 1, 2]), expected);
     }
+
+    /// Features in whole 64ths, and classes of 22, 18 and 20 samples.
+    fn example() -> (Array2<f32>, Vec<u32>) {
+        let label = |i: usize| (i * i + i / 7) % 3;
+        let x = |(i, j): (usize, usize)| {
+            let value = (37 * i + 91 * j + 13 * i * j) % 101;
+            (value as f32 - 50.0) / 64.0 + if label(i) == j % 3 { 0.5 } else { 0.0 }
+        };
+        (Array2::from_shape_fn((60, 4), x), (0..60).map(|i| label(i) as u32).collect())
+    }
+
+    fn assert_near(ours: &Linear, weights: &Array2<f64>, bias: &[f64], abs: f64) {
+        let all = ours.weights.iter().zip(weights).chain(ours.bias.iter().zip(bias));
+        for (ours, expected) in all {
+            assert!((ours - expected).abs() <= abs, "ours {ours}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn ridge_regression_agrees_with_an_independent_implementation() {
+        // Numbers of scikit-learn 1.x, Ridge(alpha = n λ, solver = "cholesky") on targets ±1, λ = 1/8.
+        let (rows, labels) = example();
+        let of: Vec<usize> = (0..60).collect();
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
+        let ours = ridge::Moments::of(&samples, 3).solve(0.125);
+        let weights = array![
+            [0.579034987142, -0.230204271470, -0.125229547592, 0.610526637752],
+            [-0.176700081524, 0.540018303056, -0.308314640487, -0.449754571455],
+            [-0.402334905618, -0.309814031585, 0.433544188078, -0.160772066296],
+        ];
+        assert_near(&ours, &weights, &[-0.396716741234, -0.348237091746, -0.255046167019], 1e-10);
+    }
+
+    #[test]
+    fn logistic_regression_agrees_with_an_independent_implementation() {
+        // Numbers of scikit-learn 1.x, LogisticRegression(C = 1 / (n λ), solver = "newton-cg"), λ = 0.01; the biases,
+        // of which only differences matter, less their mean.
+        let (rows, labels) = example();
+        let of: Vec<usize> = (0..60).collect();
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
+        let stop = logistic::Stop { gradient: 1e-10, max_steps: 500 };
+        let mut ours = logistic::fit(&samples, 0.01, Linear::zeros(3, 4), stop);
+        let (loss, _) = logistic::loss_and_gradient(&samples, 0.01, &ours);
+        assert!((loss - 0.675_093_232_756_673).abs() < 1e-12, "{loss}");
+        ours.bias -= ours.bias.sum() / 3.0;
+        let weights = array![
+            [1.449163330728, -0.591299094862, -0.422590002948, 1.654438711339],
+            [-0.581762446353, 1.471194311518, -0.600821332915, -1.394387169659],
+            [-0.867400884375, -0.879895216655, 1.023411335863, -0.260051541680],
+        ];
+        assert_near(&ours, &weights, &[-0.191629561829, -0.197616369688, 0.389245931517], 1e-6);
+    }
+
+    #[test]
+    fn descent_comes_to_the_minimum_that_the_logistic_regression_finds() {
+        let (rows, labels) = example();
+        let of: Vec<usize> = (0..60).collect();
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
+        let stop = logistic::Stop { gradient: 1e-10, max_steps: 500 };
+        // The decay also pulls at the biases, which the logistic regression leaves alone: none here.
+        let how = descent::Descent {
+            n_epochs: 4000,
+            batch: 60,
+            keeps_rest: true,
+            rule: descent::Rule::Sgd,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            schedule: descent::Schedule::CosineByEpoch,
+            batch_norm: None,
+        };
+        let order = |_| of.clone();
+        let (rows, labels) = (rows.view(), &labels);
+        let lesson = descent::Lesson { rows, labels, n_classes: 3, order: &order, start: &[0.0; 12] };
+        let head = descent::train(&lesson, &[0.5], &how).remove(0).linear();
+        let least = logistic::fit(&samples, 1e-12, Linear::zeros(3, 4), stop);
+        let loss = |at: &Linear| logistic::loss_and_gradient(&samples, 0.0, at).0;
+        assert!(loss(&head) - loss(&least) < 1e-5, "{} and {}", loss(&head), loss(&least));
+    }
 }
