@@ -2,6 +2,7 @@
 
 use measure::interval::Interval;
 use report::{Block, Cell, Figure, FigureData, LinePlot, Metric, RecipeError, Series, Table};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use vit_core::Site;
@@ -13,6 +14,13 @@ pub(crate) fn check_tokens(tokens: &[String]) -> Result<(), RecipeError> {
         return Err(RecipeError::value("tokens", "`cls`, `mean`, or both", format!("{tokens:?}")));
     }
     Ok(())
+}
+
+/// The keys of an alternative, with its `kind` where none is said: so that one key of the default can be set alone.
+pub(crate) fn with_kind<'de, D: Deserializer<'de>>(deserializer: D, kind: &str) -> Result<Value, D::Error> {
+    let mut keys = serde_json::Map::deserialize(deserializer)?;
+    keys.entry("kind").or_insert_with(|| kind.into());
+    Ok(Value::Object(keys))
 }
 
 /// What is asked: pixels where there is no model, else tokens at every block and after the final norm.

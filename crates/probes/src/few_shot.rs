@@ -1,6 +1,6 @@
 //! Few-shot classification: how much can be told from a handful of labeled samples a class, layer by layer?
 
-use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens};
+use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens, with_kind};
 use measure::interval::{mean, t_interval};
 use measure::linear::logistic::{Stop, fit};
 use measure::linear::{Linear, Samples, ranking};
@@ -9,7 +9,7 @@ use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 use report::{Block, Cell, Info, Metric, Recipe, RecipeError, Table, short_number};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vit_data::{Seed, Stream};
 use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
@@ -66,14 +66,26 @@ pub enum Normalize {
     CenteredL2,
 }
 
-/// What learns from few samples.
+/// What learns from few samples; `prototypes` where no `kind` is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
 pub enum Classifier {
     /// The class whose mean is nearest.
     Prototypes(Prototypes),
     /// Logistic regression on the labeled samples.
     Logistic(Regression),
+}
+
+impl Serialize for Classifier {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer) // the derived one
+    }
+}
+
+impl<'de> Deserialize<'de> for Classifier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(with_kind(deserializer, "prototypes")?).map_err(D::Error::custom) // the derived one
+    }
 }
 
 impl Default for Classifier {

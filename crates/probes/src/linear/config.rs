@@ -1,9 +1,9 @@
 //! The options of the linear probe: one kind of solver, each with what the papers use.
 
-use crate::by_layer::check_tokens;
+use crate::by_layer::{check_tokens, with_kind};
 use measure::linear::descent::{BatchNorm, Descent, Rule, Schedule};
 use report::{Recipe, RecipeError, short_number};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// The options of [`LinearProbe`](super::LinearProbe).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +37,9 @@ impl LinearConfig {
     }
 }
 
-/// How a classifier is found.
+/// How a classifier is found; `sgd` where no `kind` is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
 pub enum Solver {
     /// Stochastic gradient descent on the cross-entropy: DINO, iBOT.
     Sgd(Sgd),
@@ -54,6 +54,18 @@ pub enum Solver {
 impl Default for Solver {
     fn default() -> Self {
         Self::Sgd(Sgd::default())
+    }
+}
+
+impl Serialize for Solver {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer) // the derived one
+    }
+}
+
+impl<'de> Deserialize<'de> for Solver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(with_kind(deserializer, "sgd")?).map_err(D::Error::custom) // the derived one
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn every_solver_tells_three_corners_apart_whatever_the_scale_of_the_features() {
         let sgd = Sgd { batch: 8, ..Sgd::default() };
-        let lars = Lars { batch: 15, base_lrs: vec![0.1, 10.0], ..Lars::default() };
+        let lars = Lars { batch: 15, base_lrs: vec![0.1, 100.0], ..Lars::default() };
         for solver in [
             Solver::Sgd(sgd),
             Solver::Lars(lars),
