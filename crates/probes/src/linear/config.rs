@@ -153,7 +153,7 @@ impl Default for Lars {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ridge {
-    /// Penalties are the powers of two from the first to the second exponent.
+    /// Penalties are every second power of two from the second exponent down to the first.
     pub log2_lambdas: [i32; 2],
 }
 
