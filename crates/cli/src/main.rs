@@ -13,6 +13,7 @@ mod names;
 mod outcome;
 mod progress;
 mod settings;
+mod showcase;
 mod studies;
 mod study_recipe;
 

@@ -5,6 +5,7 @@ use crate::models::{self, Model};
 use crate::outcome::Stop;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
+use crate::showcase;
 use crate::study_recipe::StudyRecipe;
 use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
 use vit_data::Split;
@@ -116,13 +117,18 @@ pub(crate) fn run_studies(
     let mut findings = Vec::with_capacity(studies.len());
     for study in studies {
         progress.detail(&format!("{label}: {} finishes", study.info().name));
-        findings.push(study.finish()?);
+        let mut found = study.finish()?;
+        showcase::show(&mut found, &sides.test)?;
+        findings.push(found);
         if progress::interrupted() {
             return Err(Stop::again("nothing was written").into());
         }
     }
     Ok(findings)
 }
+
+/// Side in pixels at which raw pixels are asked, where images are larger: 3,072 numbers, as in CIFAR.
+const RAW_PIXELS_PX: usize = 32;
 
 /// Everything a study of one model needs, opened and checked.
 pub(crate) struct Stage {
@@ -218,6 +224,13 @@ impl Stage {
         run_studies(&lab, studies, &self.sides, &model.name, progress)
     }
 
+    /// Raw pixels are asked at a side at which a vector of them stays small; values that are used as they are, at theirs.
+    fn raw_pixels_view(&self) -> View {
+        let as_they_are = self.sides.test.data.name().starts_with("pixels:");
+        let size_px = if as_they_are { self.view.size_px } else { self.view.size_px.min(RAW_PIXELS_PX) };
+        View { size_px, ..self.view }
+    }
+
     /// Runs the studies on the pixels themselves; nothing for those that need more than pixels.
     pub(crate) fn run_on_pixels(
         &self,
@@ -225,7 +238,8 @@ impl Stage {
         settings: &Settings,
         progress: &Progress,
     ) -> anyhow::Result<Vec<Option<Findings>>> {
-        let shapes = on_data(Shapes::of_pixels(self.view.size_px), &self.sides, settings.seed);
+        let view = self.raw_pixels_view();
+        let shapes = on_data(Shapes::of_pixels(view.size_px), &self.sides, settings.seed);
         let (mut studies, mut can) = (Vec::new(), Vec::new());
         for study in asked {
             match open_studies(std::slice::from_ref(study), &shapes, &self.sides) {
@@ -237,7 +251,7 @@ impl Stage {
                 Err(error) => return Err(error.into()),
             }
         }
-        let lab = lab(Source::Pixels, &self.view, settings);
+        let lab = lab(Source::Pixels, &view, settings);
         let mut found = run_studies(&lab, studies, &self.sides, &shapes.model, progress)?.into_iter();
         Ok(can.into_iter().map(|can| if can { found.next() } else { None }).collect())
     }
@@ -273,7 +287,7 @@ pub(crate) fn add_floors(findings: &mut Findings, floors: &Floors) {
         ]);
     }
     findings.tables.push(table.note(
-        "Chance, the pixels themselves and the same architecture with random weights, asked in the same way; only \
+        "Chance, the pixels themselves (at most 32 px a side) and the same architecture with random weights, asked in the same way; only \
          what a model has beyond them was learned.",
     ));
     for (name, metric) in [("raw_pixels", &floors.raw_pixels), ("untrained", &floors.untrained)] {

@@ -251,6 +251,22 @@ const STUDIES: &[Case] = &[
     ("an option of another type", "probe knn --weights @ --data # --set ks=many", &["ks", "many"]),
     ("no neighbors", "probe knn --weights @ --data # --set ks=[0]", &["ks", "at least 1"]),
     (
+        "a solver that is not there",
+        "probe linear --weights @ --data # --set solver.kind=adam",
+        &["adam", "ridge"],
+    ),
+    (
+        "a key of another solver",
+        "probe linear --weights @ --data # --set solver.kind=ridge --set solver.epochs=3",
+        &["epochs", "log2_lambdas"],
+    ),
+    (
+        "a learning rate of nothing",
+        "probe linear --weights @ --data # --set solver.base_lrs=[0]",
+        &["solver.base_lrs", "above 0"],
+    ),
+    ("one episode", "probe few-shot --weights @ --data # --set n_episodes=1", &["n_episodes", "at least 2"]),
+    (
         "a headline that is not asked",
         "probe knn --weights @ --data # --set headline_k=7",
         &["headline_k", "7"],

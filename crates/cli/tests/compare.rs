@@ -33,6 +33,10 @@ options = { decoder_width = 16, decoder_depth = 1, decoder_heads = 2 }
 study = "knn"
 options = { ks = [1, 5], headline_k = 5 }
 
+[[probes]]
+study = "linear"
+options = { n_held_out = 12, solver = { kind = "ridge" } }
+
 [[analyses]]
 study = "attention-distance"
 "#;
@@ -87,7 +91,18 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         metrics.iter().any(|m| m["name"] == "best.top1" && m["params"]["model"] == model)
     };
     assert!(["raw-pixels", "untrained", "supervised", "mae"].into_iter().all(best));
-    for file in ["mae/knn/report.json", "mae/attention-distance/report.md", "mae/run/backbone.safetensors"] {
+    let tables = report["tables"].as_array().expect("tables");
+    let by_probe =
+        tables.iter().find(|table| table["name"] == "best_layers_by_probe").expect("probes side by side");
+    let columns = by_probe["columns"].as_array().expect("columns").iter();
+    assert_eq!(columns.filter(|column| *column == "linear top-1").count(), 1);
+    for file in [
+        "mae/knn/report.json",
+        "mae/linear/report.json",
+        "mae/linear/worst_samples.svg",
+        "mae/attention-distance/report.md",
+        "mae/run/backbone.safetensors",
+    ] {
         assert!(dir.path().join("out").join(file).exists(), "{file}");
     }
 

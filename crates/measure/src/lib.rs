@@ -7,9 +7,13 @@
 //! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
 //! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
 //! - [`attention`]: how far, how broadly and whereto attention looks;
+//! - [`linear`]: linear classifiers by descent, in closed form, and at the minimum of the cross-entropy;
+//! - [`confusion`]: which class is taken for which;
 //! - [`interval`]: how far a number may be trusted.
 
 pub mod attention;
+pub mod confusion;
 pub mod interval;
+pub mod linear;
 pub mod nearest;
 pub mod vote;

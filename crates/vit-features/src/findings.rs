@@ -15,6 +15,21 @@ pub struct Findings {
     pub arrays: Vec<Array>,
     /// The order of reading.
     pub story: Vec<Block>,
+    /// Test samples to be shown; whoever has the data makes figures of them.
+    pub showcases: Vec<Showcase>,
+}
+
+/// Test samples worth seeing, by their index: a study has no pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Showcase {
+    /// The name of the figure; the story may name it.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// The index of a sample in its data set, and what is said below its picture.
+    pub samples: Vec<(usize, String)>,
 }
 
 /// The array in which a probe says of every test sample, in the order of the test side, whether its headline (the best

@@ -39,6 +39,8 @@ pub struct Shapes {
     pub patch_px: usize,
     /// Classes of the data; 0 where there are none.
     pub n_classes: usize,
+    /// The names of those classes, where they have any.
+    pub classes: Vec<String>,
     /// Samples to learn from.
     pub n_train: usize,
     /// Samples asked about.
@@ -67,6 +69,7 @@ impl Shapes {
             grid: model.grid(size_px, size_px),
             patch_px: model.patch_px(),
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: layers.blocks(depth)?,
@@ -87,6 +90,7 @@ impl Shapes {
             grid: Grid { rows: size_px, columns: size_px },
             patch_px: 1,
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: Vec::new(),
@@ -99,6 +103,7 @@ impl Shapes {
     pub fn on(self, train: Option<&dyn Dataset>, test: &dyn Dataset) -> Self {
         Self {
             n_classes: test.classes().len(),
+            classes: test.classes().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self
@@ -180,6 +185,10 @@ pub trait Study: 'static {
     fn needs(config: &Self::Config, shapes: &Shapes) -> Result<Needs, StudyError>;
     /// An empty accumulator.
     fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
+    /// Options that suit a hundred samples, with which the contract of studies is tried.
+    fn small() -> Self::Config {
+        Self::Config::default()
+    }
     /// The findings.
     ///
     /// # Errors
@@ -281,11 +290,13 @@ pub struct StudyEntry {
     pub resolve: fn(&toml::Table) -> Result<String, RecipeError>,
     /// Opens it with options.
     pub open: Open,
+    /// Options that suit a hundred samples, as TOML; see [`Study::small`].
+    pub small: fn() -> String,
 }
 
 /// The row of a study.
 pub const fn study<S: Study>() -> StudyEntry {
-    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S> }
+    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S>, small: small::<S> }
 }
 
 fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
@@ -294,6 +305,10 @@ fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
 
 fn resolve<S: Study>(options: &toml::Table) -> Result<String, RecipeError> {
     Ok(recipe::resolved(&parse::<S>(options)?))
+}
+
+fn small<S: Study>() -> String {
+    recipe::resolved(&S::small())
 }
 
 fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {
