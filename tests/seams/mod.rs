@@ -4,4 +4,5 @@ mod clips;
 mod resume;
 mod studies;
 mod teacher;
+mod together;
 mod weights;

@@ -15,10 +15,10 @@ mod study;
 pub use error::StudyError;
 pub use extract::{Features, extract};
 pub use findings::Findings;
-pub use lab::{Lab, Passage, Source, observe};
+pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study,
-    study,
+    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken,
+    open_study, study,
 };

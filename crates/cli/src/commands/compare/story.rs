@@ -1,6 +1,7 @@
 //! The comparison as something to read: what was found, in the order in which a person asks.
 
 use super::answers::{Answers, Role, mean_over};
+use super::together;
 use measure::interval::t_interval;
 use report::{
     Block, Cell, Figure, FigureData, ImageGrid, LinePlot, Report, ScatterPlot, Series, SeriesStyle, Table,
@@ -77,6 +78,10 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     }
     if let Some(figure) = distances(material) {
         report.story.push(Block::Heading("How far do the heads look?".into()));
+        add_figure(report, figure);
+    }
+    if let Some(figure) = together::layers_alike(material) {
+        report.story.push(Block::Heading("Which layers are alike?".into()));
         add_figure(report, figure);
     }
     let previews = previews(material);
