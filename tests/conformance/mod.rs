@@ -8,11 +8,12 @@ use report::Info;
 use ssl_pretrain::{Mae, OBJECTIVES, Supervised, WithObjective, with_every_objective};
 use std::sync::Arc;
 use testkit::conformance::{
-    StudyTrial, objective_keeps_its_contract, options_are_strict, rows_are_sayable, study_keeps_its_contract,
+    StudyTrial, assert_same_findings, objective_keeps_its_contract, options_are_strict, rows_are_sayable,
+    study_keeps_its_contract,
 };
 use testkit::tiny::{self, TinyData, small_options};
 use toml::Table;
-use vit_features::StudyEntry;
+use vit_features::{Models, StudyEntry};
 use vit_train::{Objective, PretrainRecipe, Request, StepReport, Watch};
 
 /// Asks every objective to keep its contract.
@@ -119,6 +120,22 @@ fn every_probe_and_analysis_keeps_the_contract_of_studies() {
     let trial = StudyTrial::new();
     for row in PROBES.iter().chain(ANALYSES) {
         study_keeps_its_contract(&trial, row, &small(row));
+    }
+}
+
+#[test]
+fn every_probe_and_analysis_keeps_the_contract_of_studies_beside_a_second_model() {
+    let (alone, trial) = (StudyTrial::new(), StudyTrial::new().with_another_model());
+    for row in PROBES.iter().chain(ANALYSES) {
+        let options = small(row);
+        match row.models {
+            Models::Together => study_keeps_its_contract(&trial, row, &options),
+            // A study of one model sees the first, whatever stands beside it.
+            Models::Each => {
+                let [beside, alone] = [&trial, &alone].map(|trial| trial.findings(row, &options, 12, 0));
+                assert_same_findings(row.info.name, &beside, &alone, 0.0);
+            }
+        }
     }
 }
 

@@ -5,4 +5,5 @@ mod clips;
 mod resume;
 mod studies;
 mod teacher;
+mod together;
 mod weights;

@@ -9,7 +9,9 @@ use crate::showcase;
 use crate::study_recipe::StudyRecipe;
 use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
 use vit_data::Split;
-use vit_features::{Findings, Lab, Opened, Passage, Role, Shapes, Source, StudyEntry, StudyError, observe};
+use vit_features::{
+    Findings, Lab, Opened, Passage, Role, Shapes, Source, StudyEntry, StudyError, observe_together,
+};
 
 /// A study that is asked for, with its options.
 #[derive(Clone)]
@@ -95,6 +97,20 @@ pub(crate) fn open_studies(
 /// What [`observe`] refuses; [`Stop::Interrupted`] after Ctrl-C.
 pub(crate) fn run_studies(
     lab: &Lab,
+    studies: Vec<Box<dyn Opened>>,
+    sides: &Sides,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
+    run_studies_together(std::slice::from_ref(lab), studies, sides, label, progress)
+}
+
+/// Runs studies of several models, each with its own views, in one pass over each side of the data.
+///
+/// # Errors
+/// As [`run_studies`].
+pub(crate) fn run_studies_together(
+    labs: &[Lab],
     mut studies: Vec<Box<dyn Opened>>,
     sides: &Sides,
     label: &str,
@@ -104,7 +120,7 @@ pub(crate) fn run_studies(
     let train = sides.train.iter().filter(|_| learns);
     for (side, what) in train.map(|side| (side, "training side")).chain([(&sides.test, "test side")]) {
         let mut task = progress.task(&format!("{label}, {what}"), side.indices.len(), "images");
-        let observed = observe(lab, side, &mut studies, &mut |n| {
+        let observed = observe_together(labs, side, &mut studies, &mut |n| {
             task.advance(n);
             if progress::interrupted() { Err(interruption()) } else { Ok(()) }
         });
@@ -255,6 +271,23 @@ impl Stage {
         let mut found = run_studies(&lab, studies, &self.sides, &shapes.model, progress)?.into_iter();
         Ok(can.into_iter().map(|can| if can { found.next() } else { None }).collect())
     }
+}
+
+/// Runs studies that look at several models together, on the data of the first.
+pub(crate) fn run_together(
+    stages: &[Stage],
+    asked: &[Asked],
+    settings: &Settings,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
+    let Some((first, others)) = stages.split_first() else { return Ok(Vec::new()) };
+    let beside = others.iter().map(|stage| stage.shapes.clone()).collect();
+    let shapes = first.shapes.clone().beside(beside);
+    let studies = open_studies(asked, &shapes, &first.sides)?;
+    let labs: Vec<Lab> =
+        stages.iter().map(|stage| lab(Source::Model(&stage.model.backbone), &stage.view, settings)).collect();
+    let names: Vec<&str> = stages.iter().map(|stage| stage.model.name.as_str()).collect();
+    run_studies_together(&labs, studies, &first.sides, &names.join(", "), progress)
 }
 
 /// The numbers below which nothing was learned: chance, raw pixels, the untrained model.

@@ -17,10 +17,10 @@ pub use bank::Bank;
 pub use error::StudyError;
 pub use extract::{Features, extract};
 pub use findings::{CORRECT, Findings, Showcase};
-pub use lab::{Lab, Passage, Source, observe};
+pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study,
-    study,
+    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken,
+    open_study, study,
 };

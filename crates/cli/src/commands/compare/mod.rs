@@ -4,6 +4,7 @@ mod answers;
 mod recipe;
 mod run;
 mod story;
+mod together;
 
 use crate::args::Common;
 use crate::data::{Sides, Subset, passage, tell_unreadable};
@@ -23,6 +24,9 @@ use vit_features::{Role as Side, StudyEntry};
 pub(crate) const RAW_PIXELS: &str = "raw-pixels";
 /// The name of the floor with random weights.
 pub(crate) const UNTRAINED: &str = "untrained";
+
+/// The folder of what is asked of all models at once.
+pub(crate) const ALL_MODELS: &str = "all-models";
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -176,7 +180,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
         let (name, model) =
             word.split_once('=').ok_or_else(|| anyhow!("model: expected NAME=MODEL; found `{word}`"))?;
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !plain || name == RAW_PIXELS || name == UNTRAINED || name.starts_with('.') {
+        if !plain || [RAW_PIXELS, UNTRAINED, ALL_MODELS].contains(&name) || name.starts_with('.') {
             bail!(
                 "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
             );
@@ -192,7 +196,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
 /// Removes what a former comparison of these models left, and nothing else.
 fn clear(out: &Path, recipe: &CompareRecipe) -> anyhow::Result<()> {
     let trained = recipe.train.iter().map(|model| model.name.as_str());
-    for name in trained.chain([RAW_PIXELS, UNTRAINED]) {
+    for name in trained.chain([RAW_PIXELS, UNTRAINED, ALL_MODELS]) {
         for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
             let file_name = entry.file_name();
             let Some(found) = file_name.to_str() else { continue };
@@ -232,7 +236,8 @@ fn tell(
         for (study, found) in &answers.studies {
             for metric in &found.metrics {
                 let mut metric = metric.clone();
-                metric.params.insert("model".into(), answers.model.clone().into());
+                // Numbers of several models say of which themselves.
+                metric.params.entry("model").or_insert_with(|| answers.model.clone().into());
                 metric.params.insert("study".into(), study.clone().into());
                 metric.params.insert("seed".into(), answers.seed.into());
                 report.metrics.push(metric);

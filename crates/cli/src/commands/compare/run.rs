@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Role};
 use super::recipe::{CompareRecipe, TrainedModel};
-use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir};
+use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir, together};
 use crate::data::{Subset, View};
 use crate::models::Model;
 use crate::outcome::{Stop, command_line};
@@ -17,7 +17,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -32,6 +32,9 @@ struct Kept {
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
 pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
     for (study, _) in asked(recipe, Role::Trained)? {
+        (study.entry.resolve)(&study.options)?;
+    }
+    for study in together::asked(recipe)? {
         (study.entry.resolve)(&study.options)?;
     }
     untrained_config(recipe)?;
@@ -64,19 +67,27 @@ pub(super) fn every_model(
     seeds: &[u64],
 ) -> anyhow::Result<Vec<Answers>> {
     let per_seed = 1 + plan.recipe.train.len();
-    let n_stages = 1 + given.len() + per_seed * seeds.len();
+    let together = together::asked(plan.recipe)?;
+    let n_stages = 1 + given.len() + per_seed * seeds.len() + usize::from(!together.is_empty());
     let mut stage = 0;
     let mut announce = |what: &str| {
         stage += 1;
         plan.progress.say(&format!("[{stage}/{n_stages}] {what}"));
     };
     let mut all = Vec::new();
+    let mut models: Vec<(String, Backbone)> = Vec::new();
+    let mut keep = |name: &str, model: &Backbone, seed: u64| {
+        if !together.is_empty() && seed == seeds[0] {
+            models.push((name.to_owned(), model.clone()));
+        }
+    };
     announce("raw pixels");
     let first = seeds[0];
     all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
     for (name, model) in given {
         announce(name);
         all.push(ask(plan, name, Role::Given, Some(&model.backbone), first)?);
+        keep(name, &model.backbone, first);
     }
     for &seed in seeds {
         let run = if seeds.len() > 1 { format!(" (seed {seed})") } else { String::new() };
@@ -87,15 +98,21 @@ pub(super) fn every_model(
         };
         let untrained = config.init(&plan.settings.device, seed);
         all.push(ask(plan, UNTRAINED, Role::Untrained, Some(&untrained), seed)?);
+        keep(UNTRAINED, &untrained, seed);
         for model in &plan.recipe.train {
             announce(&format!("{}: training, then questions{run}", model.name));
             let (backbone, kept) = train(plan, model, seed)?;
             let mut answers = ask(plan, &model.name, Role::Trained, Some(&backbone), seed)?;
+            keep(&model.name, &backbone, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
             answers.loss = kept.loss;
             all.push(answers);
         }
+    }
+    if !together.is_empty() {
+        announce("all models together");
+        all.push(together::ask(plan, &together, &models, first)?);
     }
     Ok(all)
 }
@@ -204,22 +221,16 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let mut view =
-        View { size_px: plan.recipe.size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? };
-    let (source, shapes) = match backbone {
+    let (view, source, shapes) = match backbone {
         Some(model) => {
-            let patch_px = model.patch_px();
-            if !view.size_px.is_multiple_of(patch_px) {
-                return Err(anyhow!(
-                    "size: expected a multiple of the patch ({patch_px} px); found {} px: {name}",
-                    view.size_px
-                ));
-            }
-            (Source::Model(model), Shapes::of(model, name, view.size_px, &Layers::All)?)
+            let view = view_of(plan, name, model)?;
+            let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
+            (view, Source::Model(model), shapes)
         }
         None => {
-            view.size_px = plan.recipe.raw_pixels_px;
-            (Source::Pixels, Shapes::of_pixels(view.size_px))
+            let normalize = Normalize::from_name(&plan.recipe.normalize)?;
+            let view = View { size_px: plan.recipe.raw_pixels_px, normalize };
+            (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
     let shapes = on_data(shapes, &plan.sides, seed);
@@ -243,14 +254,19 @@ fn ask(
     Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
 }
 
-/// The studies of a model by its role: analyses are not for raw pixels.
+/// How the comparison's images are cut for a model.
+pub(super) fn view_of(plan: &Plan, name: &str, model: &Backbone) -> anyhow::Result<View> {
+    let (size_px, patch_px) = (plan.recipe.size_px, model.patch_px());
+    if !size_px.is_multiple_of(patch_px) {
+        return Err(anyhow!(
+            "size: expected a multiple of the patch ({patch_px} px); found {size_px} px: {name}"
+        ));
+    }
+    Ok(View { size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? })
+}
+
+/// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.
 fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)>> {
-    let find = |rows: &'static [StudyEntry], name: &str| -> anyhow::Result<&'static StudyEntry> {
-        rows.iter().find(|row| row.info.name == name).ok_or_else(|| {
-            let names: Vec<&str> = rows.iter().map(|row| row.info.name).collect();
-            anyhow!("study: expected one of {}; found `{name}`", names.join(", "))
-        })
-    };
     let mut asked = Vec::new();
     for study in &recipe.probes {
         let entry = find(probes::PROBES, &study.study)?;
@@ -259,8 +275,18 @@ fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)
     if role != Role::RawPixels {
         for study in &recipe.analyses {
             let entry = find(analysis::ANALYSES, &study.study)?;
-            asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+            if entry.models == Models::Each {
+                asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+            }
         }
     }
     Ok(asked)
+}
+
+/// The registry row of a name.
+pub(super) fn find(rows: &'static [StudyEntry], name: &str) -> anyhow::Result<&'static StudyEntry> {
+    rows.iter().find(|row| row.info.name == name).ok_or_else(|| {
+        let names: Vec<&str> = rows.iter().map(|row| row.info.name).collect();
+        anyhow!("study: expected one of {}; found `{name}`", names.join(", "))
+    })
 }

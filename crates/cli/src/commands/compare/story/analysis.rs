@@ -2,7 +2,7 @@
 
 use super::super::answers::{Answers, Role};
 use super::{Material, part_name};
-use report::{Cell, Figure, FigureData, Info, Report, Series, SeriesStyle, Table};
+use report::{Block, Cell, Figure, FigureData, Info, Report, Series, SeriesStyle, Table};
 
 /// Dots of models stand this far apart, in units of the horizontal axis.
 const SHIFT: f64 = 0.18;
@@ -36,8 +36,9 @@ pub(super) fn figures(material: &Material, analysis: &Info) -> Vec<Figure> {
     }
     let mut out: Vec<Figure> = Vec::new();
     if let Some(report) = together(material, analysis) {
+        let is_told = |figure: &&Figure| report.story.contains(&Block::Figure(figure.name.clone()));
         let own = |figure: &Figure| Figure { name: part_name(analysis.name, &figure.name), ..figure.clone() };
-        out.extend(report.figures.iter().map(own));
+        out.extend(report.figures.iter().filter(is_told).map(own));
     }
     for name in names {
         let found: Vec<(&str, Role, &Figure)> = runs

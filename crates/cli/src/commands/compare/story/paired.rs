@@ -233,7 +233,7 @@ mod tests {
         let (a, b) = (run("a", 0, 0.75, &[]), run("b", 0, 0.5, &[1, 0]));
         let found = difference("p", &[&a], &[&b], 0).expect("both answered");
         assert_eq!((found.value, found.low_high, found.is_told_apart()), (0.25, None, None));
-        assert_eq!(metrics(&[found.clone()]).len(), 1);
+        assert_eq!(metrics(std::slice::from_ref(&found)).len(), 1);
         assert_eq!(table(&[found]).rows[0][4..7], [Cell::Empty, Cell::Empty, Cell::Empty]);
         assert_eq!(difference("other", &[&a], &[&b], 0), None);
     }
