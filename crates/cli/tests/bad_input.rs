@@ -92,7 +92,7 @@ const DATA: &[Case] = &[
     ),
     ("pictures that are no pictures", "probe knn --weights @ --data folder:spoiled", &["spoiled"]),
     ("no folder of idx files", "probe knn --weights @ --data fashion-mnist:nowhere", &["nowhere"]),
-    ("a missing idx file", "probe knn --weights @ --data mnist:empty", &["train-images-idx3-ubyte", "empty"]),
+    ("a missing idx file", "probe knn --weights @ --data mnist:empty", &["t10k-images-idx3-ubyte", "empty"]),
     (
         "an idx file with another magic number",
         "probe knn --weights @ --data mnist:idx_magic",
@@ -247,7 +247,7 @@ const STUDIES: &[Case] = &[
         "probe knn --weights @ --data # --set kss=[1]",
         &["kss", "did you mean `options.ks`?"],
     ),
-    ("an option without a value", "probe knn --weights @ --data # --set ks", &["KEY=VALUE", "`ks`"]),
+    ("an option without a value", "probe knn --weights @ --data # --set ks", &["KEY=VALUE", "--set ks"]),
     ("an option of another type", "probe knn --weights @ --data # --set ks=many", &["ks", "many"]),
     ("no neighbors", "probe knn --weights @ --data # --set ks=[0]", &["ks", "at least 1"]),
     (
@@ -290,7 +290,7 @@ const STUDIES: &[Case] = &[
     (
         "a map in a table of vectors",
         "embed --weights @ --data # --select norm.patches --out x.csv",
-        &["norm.patches", "x.csv"],
+        &["norm.patches", ".csv"],
     ),
     (
         "an expectation that is none",
@@ -584,6 +584,9 @@ batch = 16
 [[train]]
 name = "nothing"
 objective = "nothing"
+views = {}
+train = {}
+options = {}
 "#;
 
 /// A png of 2 × 1 px.
