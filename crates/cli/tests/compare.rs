@@ -127,7 +127,7 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     for file in [
         "mae/knn/report.json",
         "mae/linear/report.json",
-        "mae/linear/worst_samples.svg",
+        "mae/linear/figures/worst_samples.png",
         "mae/attention-distance/report.md",
         "mae/run/backbone.safetensors",
     ] {

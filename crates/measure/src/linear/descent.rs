@@ -249,16 +249,17 @@ fn normalize(x: &mut ArrayViewMut2<f32>, running: &mut (Vec<f64>, Vec<f64>), nor
 /// Scores to the gradient of the mean cross-entropy: `(softmax(s) − [y]) / B`, for each head of a row.
 fn softmax_minus_truth(scores: &mut ArrayViewMut2<f32>, labels: &[usize], n_classes: usize) {
     let share = 1.0 / labels.len() as f32;
-    for (mut row, &label) in scores.rows_mut().into_iter().zip(labels) {
-        for mut head in row.exact_chunks_mut(n_classes) {
-            let top = head.fold(f32::NEG_INFINITY, |top, &x| top.max(x));
+    for (row, &label) in scores.rows_mut().into_iter().zip(labels) {
+        let row = row.into_slice().expect("a row of the scores lies in one piece");
+        for head in row.chunks_exact_mut(n_classes) {
+            let top = head.iter().fold(f32::NEG_INFINITY, |top, &x| top.max(x));
             let mut sum = 0.0f32;
-            head.mapv_inplace(|x| {
-                let e = (x - top).exp();
-                sum += e;
-                e
-            });
-            head *= share / sum;
+            for x in &mut *head {
+                *x = (*x - top).exp();
+                sum += *x;
+            }
+            let factor = share / sum;
+            head.iter_mut().for_each(|x| *x *= factor);
             head[label] -= share;
         }
     }
