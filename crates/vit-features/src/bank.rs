@@ -184,8 +184,14 @@ mod tests {
         let mut bank = Bank::new("test", memory_bytes);
         for first in (from..from + n).map(|batch| 2 * batch) {
             let (labels, indices) = ([Some(first as u32), Some(first as u32 + 1)], [first, first + 1]);
-            let info =
-                BatchInfo { role: Role::Train, first, labels: &labels, indices: &indices, truths: &[] };
+            let info = BatchInfo {
+                model: 0,
+                role: Role::Train,
+                first,
+                labels: &labels,
+                indices: &indices,
+                truths: &[],
+            };
             let values = (0..6).map(|i| (3 * first + i) as f32).collect();
             let features = BTreeMap::from([(Select::PIXELS, (vec![2, 3], values))]);
             bank.push(&Taken { info, features: &features }, &[Select::PIXELS]).expect("pushed");
