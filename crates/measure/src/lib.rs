@@ -7,11 +7,13 @@
 //! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
 //! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
 //! - [`attention`]: how far, how broadly and whereto attention looks;
+//! - [`aggregated`]: where queries of a kind look, taken together;
 //! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
 //! - [`rollout`]: how attention passes through the layers;
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
 //! - [`interval`]: how far a number may be trusted.
 
+pub mod aggregated;
 pub mod aligned;
 pub mod attention;
 pub mod cka;
