@@ -2,6 +2,7 @@
 
 mod attention_distance;
 mod attention_entropy;
+mod attention_maps;
 mod attention_offset;
 mod attention_on_host;
 mod attention_rollout;
@@ -10,6 +11,7 @@ mod residual_ratio;
 
 pub use attention_distance::{AttentionDistance, AttentionDistanceAcc, AttentionDistanceConfig};
 pub use attention_entropy::{AttentionEntropy, AttentionEntropyAcc, AttentionEntropyConfig};
+pub use attention_maps::{AttentionMaps, AttentionMapsAcc, AttentionMapsConfig};
 pub use attention_offset::{AttentionOffset, AttentionOffsetAcc, AttentionOffsetConfig};
 pub use attention_rollout::{AttentionRollout, AttentionRolloutAcc, AttentionRolloutConfig};
 pub use cka::{Cka, CkaAcc, CkaConfig, Estimator, Places, Tokens};
@@ -21,6 +23,7 @@ use vit_features::{StudyEntry, study};
 pub const ANALYSES: &[StudyEntry] = &[
     study::<AttentionDistance>(),
     study::<AttentionEntropy>(),
+    study::<AttentionMaps>(),
     study::<AttentionOffset>(),
     study::<AttentionRollout>(),
     study::<Cka>(),

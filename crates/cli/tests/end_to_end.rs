@@ -231,7 +231,7 @@ fn analyze_cka_compares_layers_within_a_model_and_between_two() {
     let report = desk.json("two/report.json");
     assert_eq!(report["model"], format!("{TINY}, {other}"));
     assert_eq!(
-        report["provenance"]["weights_sha256_by_model"].as_object().map(|digests| digests.len()),
+        report["provenance"]["extra"]["weights_sha256_by_model"].as_object().map(|digests| digests.len()),
         Some(2)
     );
 

@@ -9,11 +9,13 @@
 //! - [`attention`]: how far, how broadly and whereto attention looks;
 //! - [`linear`]: linear classifiers by descent, in closed form, and at the minimum of the cross-entropy;
 //! - [`confusion`]: which class is taken for which;
+//! - [`aggregated`]: where queries of a kind look, taken together;
 //! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
 //! - [`rollout`]: how attention passes through the layers;
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
 //! - [`interval`]: how far a number may be trusted.
 
+pub mod aggregated;
 pub mod aligned;
 pub mod attention;
 pub mod cka;
