@@ -80,7 +80,8 @@ impl<O: Objective> ObjectiveTrial<O> {
         let total = out.terms.into_iter().map(|Term { value, .. }| value).reduce(|sum, term| sum + term);
         let total = total.unwrap_or_else(|| panic!("`{}` gave no loss term", O::INFO.name));
         let loss = total.clone().into_scalar::<f32>();
-        let grads = Grads::of(objective.student(), total.backward());
+        let mut grads = Grads::of(objective.student(), total.backward());
+        objective.on_grads(&mut grads, self.draws(step).progress);
         let rates = |name: &str, shape: &[usize]| Rates {
             lr: self.lr,
             weight_decay: if O::decays(name, shape) { 0.05 } else { 0.0 },
