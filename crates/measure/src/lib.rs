@@ -7,9 +7,11 @@
 //! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
 //! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
 //! - [`attention`]: how far, how broadly and whereto attention looks;
-//! - [`interval`]: how far a number may be trusted.
+//! - [`interval`]: how far a number may be trusted;
+//! - [`rank`]: how many dimensions features really use.
 
 pub mod attention;
 pub mod interval;
 pub mod nearest;
+pub mod rank;
 pub mod vote;

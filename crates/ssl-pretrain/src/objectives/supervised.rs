@@ -73,7 +73,7 @@ impl Objective for Supervised {
 
     fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
         let started = start_from(self.student, from)?;
-        Ok((Self { student: started.vit, ..self }, started.fresh))
+        Ok((Self { student: started.vit }, started.fresh))
     }
 
     fn sample_cost(&self) -> SampleCost {
