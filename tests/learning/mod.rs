@@ -36,6 +36,8 @@ fn a_tiny_supervised_transformer_learns_in_which_corner_something_lies() {
             run_dir: None,
             resume: false,
             n_threads: 0,
+            init_from: None,
+            clock: || 0.0,
         };
         (row.run)(&request, &mut NoWatch).unwrap().held_out_top1.unwrap()
     };

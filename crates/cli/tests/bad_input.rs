@@ -1,5 +1,10 @@
 //! Kinds of bad input, each answered by one line that says what, expected, found and where, with exit code 2, and with
 //! nothing lost of what was there.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests may read `VITSCOPE_*`, and print"
+)]
 
 mod desk;
 

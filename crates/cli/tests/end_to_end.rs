@@ -93,7 +93,7 @@ fn embed_writes_every_array_with_labels_and_ids() {
     embed("norm.banana", "no.npz").refused(&["select: expected", "norm.banana"]);
     embed("norm.cls", "one.npy").refused(&["--overwrite", "one.npy"]);
     assert!(!desk.path("no.npz").exists() && !desk.path("no.csv").exists());
-    let left: Vec<String> = std::fs::read_dir(desk.dir.path())
+    let left: Vec<String> = std::fs::read_dir(desk.path(""))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with('.'))

@@ -1,4 +1,9 @@
 //! Runs that are killed for real, at many moments, and go on: bit for bit the run that was never killed.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests may read `VITSCOPE_*`, and print"
+)]
 #![cfg(unix)]
 
 mod desk;

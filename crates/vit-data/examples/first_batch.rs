@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dataset: Arc<dyn vit_data::Dataset> = Arc::from(vit_data::open(&uri, Split::Train, seed.0)?);
 
     let crop = Crop::RandomResized { scale: (0.2, 1.0), ratio: (0.75, 4.0 / 3.0) };
-    let spec = ViewSpec { crop, flip_prob: 0.5, size_px: 32, normalize: Normalize::IMAGENET };
+    let spec = ViewSpec { flip_prob: 0.5, ..ViewSpec::plain(crop, 32, Normalize::IMAGENET) };
     let plan = ViewPlan { views: vec![spec, spec] };
     plan.check()?;
 

@@ -13,7 +13,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::{CropBox, DataError, Dataset, Order, Seed, Truth, ViewPlan, view};
+use crate::{CropBox, DataError, Dataset, Order, Picture, Seed, Truth, ViewPlan, view};
 
 /// How a [`Loader`] works; `seed`, `epoch`, `batch` and `start_batch` decide what it delivers, the others only when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +296,12 @@ impl Work {
         };
         for (row, &index) in indices.iter().enumerate() {
             let sample = self.dataset.sample(index)?;
+            if matches!(sample.picture, Picture::Normalized { .. }) && self.plan.changes_bytes() {
+                return Err(DataError::Usage {
+                    expected: "8-bit images where views jitter, turn gray, blur or solarize".into(),
+                    found: format!("values normalized already in {}", self.dataset.name()),
+                });
+            }
             for (view_idx, (spec, view)) in self.plan.views.iter().zip(&mut part.views).enumerate() {
                 let counters = [self.options.epoch, index as u64, view_idx as u64];
                 let mut stream = self.options.seed.stream("view", &counters);
@@ -335,7 +341,7 @@ fn append(batch: &mut HostBatch, part: HostBatch) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Crop, Image, Offers, Picture, Sample, ViewSpec, transform::Normalize};
+    use crate::{Crop, Image, Offers, Sample, ViewSpec, transform::Normalize};
     use proptest::prelude::*;
 
     /// Pictures made of their index; some cannot be read, one makes its reader panic.
@@ -391,9 +397,9 @@ mod tests {
         let normalize = Normalize::IMAGENET;
         ViewPlan {
             views: vec![
-                ViewSpec { crop, flip_prob: 0.5, size_px: 6, normalize },
-                ViewSpec { crop, flip_prob: 0.5, size_px: 3, normalize },
-                ViewSpec { crop: Crop::Center { resize_px: 6 }, flip_prob: 0.0, size_px: 5, normalize },
+                ViewSpec { flip_prob: 0.5, ..ViewSpec::plain(crop, 6, normalize) },
+                ViewSpec { flip_prob: 0.5, ..ViewSpec::plain(crop, 3, normalize) },
+                ViewSpec::plain(Crop::Center { resize_px: 6 }, 5, normalize),
             ],
         }
     }

@@ -89,6 +89,12 @@ pub(crate) fn unit(stream: &mut Stream) -> f64 {
     (stream.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
+/// A draw from N(0, 1), by Box and Muller: `√(-2 ln(1 - u)) · cos 2πv` for the next two draws `u`, `v` of [`unit`].
+pub(crate) fn normal(stream: &mut Stream) -> f64 {
+    let radius = (-2.0 * libm::log(1.0 - unit(stream))).sqrt();
+    radius * libm::cos(std::f64::consts::TAU * unit(stream))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

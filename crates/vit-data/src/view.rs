@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DataError, Image, Picture, Stream, order,
-    transform::{self, Filter, Normalize, PixelRect, Window},
+    transform::{self, Blur, Erase, Filter, Jitter, JitterDraw, Normalize, PixelRect, Solarize, Window},
 };
 
 /// The views cut from every picture; one decode serves them all.
@@ -18,14 +18,12 @@ pub struct ViewPlan {
 impl ViewPlan {
     /// One view of the whole picture, resized to `size_px × size_px`.
     pub fn whole(size_px: usize, normalize: Normalize) -> Self {
-        Self { views: vec![ViewSpec { crop: Crop::Whole, flip_prob: 0.0, size_px, normalize }] }
+        Self { views: vec![ViewSpec::plain(Crop::Whole, size_px, normalize)] }
     }
 
     /// One view as nearly all models are evaluated: shorter side to `resize_px`, then the central square.
     pub fn center(resize_px: usize, size_px: usize, normalize: Normalize) -> Self {
-        Self {
-            views: vec![ViewSpec { crop: Crop::Center { resize_px }, flip_prob: 0.0, size_px, normalize }],
-        }
+        Self { views: vec![ViewSpec::plain(Crop::Center { resize_px }, size_px, normalize)] }
     }
 
     /// Checks every view.
@@ -38,9 +36,42 @@ impl ViewPlan {
         }
         self.views.iter().try_for_each(ViewSpec::check)
     }
+
+    /// Whether a view does what can be done to bytes only.
+    pub fn changes_bytes(&self) -> bool {
+        self.views.iter().any(ViewSpec::changes_bytes)
+    }
 }
 
-/// One view.
+/// One view; the fields stand in the order in which they are applied, but for the flip, which comes with the crop.
+///
+/// All draws come from the view's own stream, in this order: the box of the crop (where it is random), the flip, and
+/// then for each of jitter, gray, blur, solarize and erase whether it is done and, if so, how. One of probability 0
+/// draws nothing, so a plan without them draws what it drew before they existed.
+///
+/// # Example
+/// ```
+/// use vit_data::{Crop, ViewPlan, ViewSpec, transform::{Blur, Jitter, Normalize, Solarize}};
+/// // The views of DINO: two large crops that differ in blur and solarization, and eight small ones.
+/// let crop = |low, high| Crop::RandomResized { scale: (low, high), ratio: (0.75, 4.0 / 3.0) };
+/// let first = ViewSpec {
+///     flip_prob: 0.5,
+///     jitter: Jitter { prob: 0.8, ..Jitter::default() },
+///     gray_prob: 0.2,
+///     blur: Blur { prob: 1.0, ..Blur::default() },
+///     ..ViewSpec::plain(crop(0.4, 1.0), 224, Normalize::IMAGENET)
+/// };
+/// let second = ViewSpec {
+///     blur: Blur { prob: 0.1, ..first.blur },
+///     solarize: Solarize { prob: 0.2, threshold: 128 },
+///     ..first
+/// };
+/// let local = ViewSpec { crop: crop(0.05, 0.4), size_px: 96, blur: Blur { prob: 0.5, ..first.blur }, ..first };
+/// let mut plan = ViewPlan { views: vec![first, second] };
+/// plan.views.extend([local; 8]);
+/// plan.check()?;
+/// # Ok::<(), vit_data::DataError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewSpec {
@@ -50,11 +81,50 @@ pub struct ViewSpec {
     pub flip_prob: f64,
     /// Side of the view in pixels.
     pub size_px: usize,
+    /// How pixels are weighted when the crop is resized.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Random brightness, contrast, saturation and hue.
+    #[serde(default)]
+    pub jitter: Jitter,
+    /// Probability of turning gray, 0–1; 0.2 in DINO, iBOT and MoCo v3.
+    #[serde(default)]
+    pub gray_prob: f64,
+    /// Random blur.
+    #[serde(default)]
+    pub blur: Blur,
+    /// Random inversion of what is bright.
+    #[serde(default)]
+    pub solarize: Solarize,
     /// How bytes become numbers; values that are normalized already are left as they are.
     pub normalize: Normalize,
+    /// Random boxes of zeros or noise, after normalization.
+    #[serde(default)]
+    pub erase: Erase,
 }
 
 impl ViewSpec {
+    /// A view that is only cropped, resized (bicubic) and normalized.
+    pub fn plain(crop: Crop, size_px: usize, normalize: Normalize) -> Self {
+        Self {
+            crop,
+            flip_prob: 0.0,
+            size_px,
+            filter: Filter::default(),
+            jitter: Jitter::default(),
+            gray_prob: 0.0,
+            blur: Blur::default(),
+            solarize: Solarize::default(),
+            normalize,
+            erase: Erase::default(),
+        }
+    }
+
+    /// Whether it may do to a picture what can be done to bytes only: jitter, gray, blur, solarize.
+    pub fn changes_bytes(&self) -> bool {
+        [self.jitter.prob, self.gray_prob, self.blur.prob, self.solarize.prob].iter().any(|&prob| prob > 0.0)
+    }
+
     /// Checks the ranges of all fields.
     ///
     /// # Errors
@@ -64,8 +134,47 @@ impl ViewSpec {
         if self.size_px == 0 {
             return Err(wrong("size_px of at least 1", "0"));
         }
-        if !(0.0..=1.0).contains(&self.flip_prob) {
-            return Err(wrong("flip_prob in 0–1", self.flip_prob));
+        let Self { jitter, blur, erase, .. } = self;
+        let probs = [
+            ("flip_prob", self.flip_prob),
+            ("jitter.prob", jitter.prob),
+            ("gray_prob", self.gray_prob),
+            ("blur.prob", blur.prob),
+            ("solarize.prob", self.solarize.prob),
+            ("erase.prob", erase.prob),
+        ];
+        for (name, prob) in probs {
+            if !(0.0..=1.0).contains(&prob) {
+                return Err(wrong(format_args!("{name} in 0–1"), prob));
+            }
+        }
+        let strengths = [
+            ("jitter.brightness", jitter.brightness),
+            ("jitter.contrast", jitter.contrast),
+            ("jitter.saturation", jitter.saturation),
+        ];
+        for (name, strength) in strengths {
+            if !(0.0..=100.0).contains(&strength) {
+                return Err(wrong(format_args!("{name} in 0–100"), strength));
+            }
+        }
+        if !(0.0..=0.5).contains(&jitter.hue) {
+            return Err(wrong("jitter.hue in 0–0.5", jitter.hue));
+        }
+        if !(0.0 < blur.sigma_px.0 && blur.sigma_px.0 <= blur.sigma_px.1 && blur.sigma_px.1 <= 1000.0) {
+            return Err(wrong(
+                "blur.sigma_px with 0 < low ≤ high ≤ 1000",
+                format_args!("{:?}", blur.sigma_px),
+            ));
+        }
+        if !(0.0 < erase.area.0 && erase.area.0 <= erase.area.1 && erase.area.1 <= 1.0) {
+            return Err(wrong("erase.area with 0 < low ≤ high ≤ 1", format_args!("{:?}", erase.area)));
+        }
+        if !(0.0 < erase.ratio.0 && erase.ratio.0 <= erase.ratio.1 && erase.ratio.1.is_finite()) {
+            return Err(wrong("erase.ratio with 0 < low ≤ high", format_args!("{:?}", erase.ratio)));
+        }
+        if erase.count == 0 {
+            return Err(wrong("erase.count of at least 1", "0"));
         }
         if !self.normalize.mean.iter().all(|mean| mean.is_finite()) {
             return Err(wrong("finite means", format_args!("{:?}", self.normalize.mean)));
@@ -96,7 +205,7 @@ fn wrong(expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Dat
     DataError::Usage { expected: format!("a view with {expected}"), found: found.to_string() }
 }
 
-/// What part of the picture a view shows. All resizing is bicubic, as Pillow's.
+/// What part of the picture a view shows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", from = "CropForm")]
 pub enum Crop {
@@ -186,20 +295,21 @@ pub struct View {
     pub crop_from_image: CropBox,
 }
 
-/// Cuts a view; all draws come from `stream`: the box (if it is random), then the flip.
+/// Cuts a view; all draws come from `stream`, in the order that [`ViewSpec`] states.
 ///
-/// Bytes are resized as bytes and then normalized. Values that are normalized already are resampled as floats, and
-/// pass unchanged where nothing is random and the sizes agree.
+/// Bytes are resized and changed as bytes and then normalized. Values that are normalized already are resampled as
+/// floats, and pass unchanged where nothing is random and the sizes agree.
 ///
 /// # Panics
-/// When the picture is empty or its buffer has the wrong length, or the spec fails [`ViewSpec::check`].
+/// When the picture is empty or its buffer has the wrong length, the spec fails [`ViewSpec::check`], or it
+/// [changes bytes](ViewSpec::changes_bytes) and the picture is normalized already.
 ///
 /// # Example
 /// ```
 /// use vit_data::{Crop, Image, Picture, Seed, ViewSpec, cut, transform::Normalize};
 /// let picture = Picture::Image(Image { width_px: 8, height_px: 6, rgb: vec![255; 8 * 6 * 3] });
 /// let crop = Crop::RandomResized { scale: (0.2, 1.0), ratio: (0.75, 4.0 / 3.0) };
-/// let spec = ViewSpec { crop, flip_prob: 0.5, size_px: 4, normalize: Normalize::HALF };
+/// let spec = ViewSpec { flip_prob: 0.5, ..ViewSpec::plain(crop, 4, Normalize::HALF) };
 /// let view = cut(&picture, &spec, &mut Seed(0).stream("view", &[0, 0, 0]));
 /// assert_eq!(view.pixels, [1.0; 3 * 4 * 4]);
 /// ```
@@ -243,25 +353,31 @@ pub fn cut_into(picture: &Picture, spec: &ViewSpec, stream: &mut Stream, into: &
         }
     };
     let flipped = order::unit(stream) < spec.flip_prob;
+    let changes = Changes::draw(spec, stream);
 
     match picture {
-        Picture::Image(image) if as_it_is => {
+        Picture::Image(image) if as_it_is && changes == Changes::default() => {
             transform::planes_from_image(image, &spec.normalize, flipped, into)
         }
         Picture::Image(image) => {
-            let resized: Image = match spec.crop {
-                Crop::RandomResized { .. } => transform::resize(image, kept, size, size, Filter::Bicubic),
-                _ => transform::resize_window(image, shown, size, size, Filter::Bicubic),
+            let mut resized: Image = match spec.crop {
+                _ if as_it_is => image.clone(),
+                Crop::RandomResized { .. } => transform::resize(image, kept, size, size, spec.filter),
+                _ => transform::resize_window(image, shown, size, size, spec.filter),
             };
+            changes.apply(&mut resized);
             transform::planes_from_image(&resized, &spec.normalize, flipped, into);
         }
         Picture::Normalized { values, .. } => {
+            assert!(
+                !spec.changes_bytes(),
+                "jitter, gray, blur and solarize need bytes, not normalized values"
+            );
             if as_it_is {
                 into.copy_from_slice(values);
             } else {
                 let sizes = ((width, height), (size, size));
-                let resized =
-                    transform::resize_planes(values, sizes.0, kept, shown, sizes.1, Filter::Bicubic);
+                let resized = transform::resize_planes(values, sizes.0, kept, shown, sizes.1, spec.filter);
                 into.copy_from_slice(&resized);
             }
             if flipped {
@@ -269,8 +385,50 @@ pub fn cut_into(picture: &Picture, spec: &ViewSpec, stream: &mut Stream, into: &
             }
         }
     }
+    if happens(spec.erase.prob, stream) {
+        transform::erase(into, size, &spec.erase, stream);
+    }
     let (x, y) = (kept.left_px as f64 + shown.x, kept.top_px as f64 + shown.y);
     CropBox { x, y, w: shown.w, h: shown.h, flipped }
+}
+
+/// Whether something of this probability is done; nothing is drawn where it is 0.
+fn happens(prob: f64, stream: &mut Stream) -> bool {
+    prob > 0.0 && order::unit(stream) < prob
+}
+
+/// What was drawn to be done to the bytes of one view.
+#[derive(Debug, Default, PartialEq)]
+struct Changes {
+    jitter: Option<JitterDraw>,
+    gray: bool,
+    blur_sigma_px: Option<f64>,
+    solarize_threshold: Option<u8>,
+}
+
+impl Changes {
+    fn draw(spec: &ViewSpec, stream: &mut Stream) -> Self {
+        let jitter = happens(spec.jitter.prob, stream).then(|| spec.jitter.draw(stream));
+        let gray = happens(spec.gray_prob, stream);
+        let blur_sigma_px = happens(spec.blur.prob, stream).then(|| spec.blur.draw(stream));
+        let solarize_threshold = happens(spec.solarize.prob, stream).then_some(spec.solarize.threshold);
+        Self { jitter, gray, blur_sigma_px, solarize_threshold }
+    }
+
+    fn apply(&self, image: &mut Image) {
+        if let Some(draw) = &self.jitter {
+            transform::jitter(image, draw);
+        }
+        if self.gray {
+            transform::gray(image);
+        }
+        if let Some(sigma_px) = self.blur_sigma_px {
+            transform::gaussian_blur(image, sigma_px);
+        }
+        if let Some(threshold) = self.solarize_threshold {
+            transform::solarize(image, threshold);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -289,7 +447,7 @@ mod tests {
     }
 
     fn spec(crop: Crop, flip_prob: f64, size_px: usize) -> ViewSpec {
-        ViewSpec { crop, flip_prob, size_px, normalize: Normalize::NONE }
+        ViewSpec { flip_prob, ..ViewSpec::plain(crop, size_px, Normalize::NONE) }
     }
 
     const RANDOM: Crop = Crop::RandomResized { scale: (0.2, 1.0), ratio: (0.75, 4.0 / 3.0) };
@@ -371,6 +529,71 @@ mod tests {
     }
 
     #[test]
+    fn a_view_without_operations_draws_its_box_and_its_flip_and_nothing_more() {
+        let picture = Picture::Image(ramp(20, 16));
+        for sample in 0..50 {
+            let (mut used, mut by_hand) =
+                (Seed(0).stream("view", &[sample]), Seed(0).stream("view", &[sample]));
+            let found = cut(&picture, &spec(RANDOM, 0.5, 8), &mut used).crop_from_image;
+            let kept = transform::random_resized_crop(20, 16, (0.2, 1.0), (0.75, 4.0 / 3.0), &mut by_hand);
+            let flipped = order::unit(&mut by_hand) < 0.5;
+            assert_eq!(
+                (found.x, found.w, found.flipped),
+                (kept.left_px as f64, kept.width_px as f64, flipped)
+            );
+            assert_eq!(order::unit(&mut used), order::unit(&mut by_hand));
+        }
+    }
+
+    #[test]
+    fn every_operation_leaves_the_draws_before_it_alone() {
+        let picture = Picture::Image(ramp(20, 16));
+        let draw = |spec: &ViewSpec| cut(&picture, spec, &mut Seed(5).stream("view", &[0, 1, 0]));
+        let plain = spec(RANDOM, 0.5, 8);
+        let busy = ViewSpec {
+            jitter: Jitter { prob: 1.0, ..Jitter::default() },
+            gray_prob: 1.0,
+            blur: Blur { prob: 1.0, ..Blur::default() },
+            solarize: Solarize { prob: 1.0, ..Solarize::default() },
+            erase: Erase { prob: 1.0, ..Erase::default() },
+            ..plain
+        };
+        assert_eq!(draw(&busy).crop_from_image, draw(&plain).crop_from_image);
+        assert_eq!(draw(&busy), draw(&busy));
+        // Only the erasing differs: what it left is gray and solarized.
+        let view =
+            draw(&ViewSpec { erase: Erase { mode: transform::EraseMode::Const, ..busy.erase }, ..busy });
+        let (red, rest) = view.pixels.split_at(64);
+        assert!(red == &rest[..64] && red == &rest[64..]);
+        assert!(view.pixels.iter().all(|&value| value < 0.5) && view.pixels.contains(&0.0));
+    }
+
+    #[test]
+    fn probabilities_are_kept_each_by_itself() {
+        let picture = Picture::Image(Image { width_px: 1, height_px: 1, rgb: vec![200, 40, 10] });
+        let good = spec(Crop::Whole, 0.0, 1);
+        let share = |spec: &ViewSpec| {
+            let plain = cut(&picture, &good, &mut stream()).pixels;
+            let changed =
+                |sample| cut(&picture, spec, &mut Seed(1).stream("view", &[0, sample, 0])).pixels != plain;
+            (0..1000).filter(|&sample| changed(sample)).count()
+        };
+        // 200 of 1000 with a standard deviation of 12.6.
+        let near_200 = |n: usize| (150..250).contains(&n);
+        assert!(near_200(share(&ViewSpec { gray_prob: 0.2, ..good })));
+        assert!(near_200(share(&ViewSpec { solarize: Solarize { prob: 0.2, threshold: 128 }, ..good })));
+        assert!(near_200(share(&ViewSpec { jitter: Jitter { prob: 0.2, ..Jitter::default() }, ..good })));
+        let dot =
+            Picture::Image(Image { width_px: 3, height_px: 1, rgb: vec![0, 0, 0, 255, 255, 255, 0, 0, 0] });
+        let blurred =
+            ViewSpec { blur: Blur { prob: 0.2, sigma_px: (1.0, 2.0) }, ..spec(Crop::Whole, 0.0, 3) };
+        let plain = cut(&dot, &spec(Crop::Whole, 0.0, 3), &mut stream()).pixels;
+        let changed =
+            |sample| cut(&dot, &blurred, &mut Seed(1).stream("view", &[0, sample, 0])).pixels != plain;
+        assert!(near_200((0..1000).filter(|&sample| changed(sample)).count()));
+    }
+
+    #[test]
     fn a_view_is_read_from_a_recipe_and_unknown_keys_are_refused() {
         let text = r#"{"views":[{"crop":{"kind":"whole"},"flip_prob":0.5,"size_px":32,"normalize":"half"},
             {"crop":{"kind":"random_resized","scale":[0.2,1.0],"ratio":[0.75,1.3]},"flip_prob":0.0,"size_px":32,"normalize":"none"}]}"#;
@@ -401,6 +624,24 @@ mod tests {
         ];
         for spec in bad {
             assert!(spec.check().is_err(), "{spec:?}");
+        }
+        let good = spec(Crop::Whole, 0.0, 8);
+        good.check().expect("sound");
+        let bad = [
+            ("jitter.prob", ViewSpec { jitter: Jitter { prob: 1.1, ..Jitter::default() }, ..good }),
+            ("jitter.contrast", ViewSpec { jitter: Jitter { contrast: -0.1, ..Jitter::default() }, ..good }),
+            ("jitter.hue", ViewSpec { jitter: Jitter { hue: 0.6, ..Jitter::default() }, ..good }),
+            ("gray_prob", ViewSpec { gray_prob: f64::NAN, ..good }),
+            ("blur.prob", ViewSpec { blur: Blur { prob: -1.0, ..Blur::default() }, ..good }),
+            ("blur.sigma_px", ViewSpec { blur: Blur { sigma_px: (0.0, 2.0), ..Blur::default() }, ..good }),
+            ("solarize.prob", ViewSpec { solarize: Solarize { prob: 2.0, threshold: 0 }, ..good }),
+            ("erase.area", ViewSpec { erase: Erase { area: (0.5, 0.1), ..Erase::default() }, ..good }),
+            ("erase.ratio", ViewSpec { erase: Erase { ratio: (0.0, 1.0), ..Erase::default() }, ..good }),
+            ("erase.count", ViewSpec { erase: Erase { count: 0, ..Erase::default() }, ..good }),
+        ];
+        for (key, spec) in bad {
+            let message = spec.check().expect_err("is refused").to_string();
+            assert!(message.contains(key), "{key}: {message}");
         }
         assert!(ViewPlan { views: vec![] }.check().is_err());
     }

@@ -1,6 +1,7 @@
 //! How an objective is run by name: parsed, checked, trained, exported.
 
 use crate::checkpoint;
+use crate::recipe::refused;
 use crate::run::{Setting, train, upload};
 use crate::{Objective, PretrainRecipe, Preview, SampleCost, TrainError, Watch};
 use burn::tensor::Device;
@@ -138,6 +139,7 @@ impl<C> Prepared<C> {
 fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), TrainError> {
     let recipe = resolve::<O>(request.recipe)?;
     let config = options::<O>(&recipe)?;
+    O::views(&config, &recipe.views).check().map_err(refused)?;
     let mut encoder =
         arch(&recipe.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?;
     encoder.image_px = recipe.views.size_px;

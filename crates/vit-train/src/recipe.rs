@@ -2,8 +2,8 @@
 
 use report::{Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_data::transform::Normalize;
-use vit_data::{Crop, ViewPlan, ViewSpec};
+use vit_data::transform::{Blur, Erase, Filter, Jitter, Normalize, Solarize};
+use vit_data::{Crop, DataError, ViewPlan, ViewSpec};
 
 /// How views are cut for training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,21 @@ pub struct ViewConfig {
     pub flip_prob: f64,
     /// `imagenet`, `half`, `clip` or `none`.
     pub normalize: String,
+    /// How pixels are weighted when a crop is resized: `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`; bicubic in
+    /// DINO, MAE and DeiT, bilinear in MoCo.
+    pub filter: Filter,
+    /// Probability of turning gray, 0–1; 0 in MAE, 0.2 in DINO, iBOT and MoCo v3.
+    pub gray_prob: f64,
+    /// Random brightness, contrast, saturation and hue, in random order:
+    /// `{ prob = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.2, hue = 0.1 }` in DINO and iBOT.
+    pub jitter: Jitter,
+    /// Gaussian blur: `{ prob = 1.0, sigma_px = [0.1, 2.0] }` in the first global crop of DINO.
+    pub blur: Blur,
+    /// Inversion of bytes from a threshold on: `{ prob = 0.2, threshold = 128 }` in the second global crop of DINO.
+    pub solarize: Solarize,
+    /// Boxes of zeros or noise after normalization:
+    /// `{ prob = 0.25, area = [0.02, 0.333], ratio = [0.3, 3.333], mode = "pixel", count = 1 }` in DeiT.
+    pub erase: Erase,
 }
 
 impl Default for ViewConfig {
@@ -30,6 +45,12 @@ impl Default for ViewConfig {
             ratio: (3.0 / 4.0, 4.0 / 3.0),
             flip_prob: 0.5,
             normalize: "imagenet".into(),
+            filter: Filter::default(),
+            gray_prob: 0.0,
+            jitter: Jitter::default(),
+            blur: Blur::default(),
+            solarize: Solarize::default(),
+            erase: Erase::default(),
         }
     }
 }
@@ -45,23 +66,49 @@ impl ViewConfig {
         })
     }
 
-    /// One training view as these settings say.
+    /// One view as these settings say; an objective with several views starts from it.
     ///
-    /// # Panics
-    /// When the normalization's name is unknown, which [`PretrainRecipe::check`] refuses.
-    pub fn plan(&self) -> ViewPlan {
+    /// # Errors
+    /// When a value is outside its range.
+    pub fn spec(&self) -> Result<ViewSpec, RecipeError> {
         let crop = if self.scale == (1.0, 1.0) {
             Crop::Whole
         } else {
             Crop::RandomResized { scale: self.scale, ratio: self.ratio }
         };
-        let normalize = match self.normalization() {
-            Ok(normalize) => normalize,
-            Err(error) => panic!("{error}"),
+        let spec = ViewSpec {
+            crop,
+            flip_prob: self.flip_prob,
+            size_px: self.size_px,
+            filter: self.filter,
+            jitter: self.jitter,
+            gray_prob: self.gray_prob,
+            blur: self.blur,
+            solarize: self.solarize,
+            normalize: self.normalization()?,
+            erase: self.erase,
         };
-        ViewPlan {
-            views: vec![ViewSpec { crop, flip_prob: self.flip_prob, size_px: self.size_px, normalize }],
+        spec.check().map_err(refused)?;
+        Ok(spec)
+    }
+
+    /// One training view as these settings say.
+    ///
+    /// # Panics
+    /// When a value is outside its range, which [`PretrainRecipe::check`] refuses.
+    pub fn plan(&self) -> ViewPlan {
+        match self.spec() {
+            Ok(spec) => ViewPlan { views: vec![spec] },
+            Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// What a view is refused for, as a recipe's error.
+pub(crate) fn refused(error: DataError) -> RecipeError {
+    match error {
+        DataError::Usage { expected, found } => RecipeError::value("views", expected, found),
+        other => RecipeError::value("views", "sound views", other),
     }
 }
 
@@ -248,14 +295,13 @@ impl Recipe for PretrainRecipe {
             ),
             ("train.keep_checkpoints", self.train.keep_checkpoints > 0, "at least 1", 0.0),
             ("drop_path", (0.0..1.0).contains(&self.drop_path), "0 up to 1", self.drop_path),
-            ("views.size_px", self.views.size_px > 0, "at least 1", self.views.size_px as f64),
         ];
         for (key, holds, expected, found) in rules {
             if !holds {
                 return Err(RecipeError::value(key, expected, found.to_string()));
             }
         }
-        self.views.normalization()?;
+        self.views.spec()?;
         Ok(())
     }
 }

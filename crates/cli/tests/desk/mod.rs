@@ -7,44 +7,44 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A model that takes no time.
-pub const TINY: &str = "vit:dim=32,depth=2,heads=4,patch=8,image=32";
+pub(crate) const TINY: &str = "vit:dim=32,depth=2,heads=4,patch=8,image=32";
 
 /// Classes of [`Desk::with_pixels`].
 const N_CLASSES: usize = 3;
 
 /// A folder of its own, with data, in which the binary runs.
-pub struct Desk {
+pub(crate) struct Desk {
     dir: TempDir,
 }
 
 /// What the binary answered.
-pub struct Answer {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Answer {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    pub fn done(self) -> Self {
+    pub(crate) fn done(self) -> Self {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self
     }
 
-    pub fn last_line(&self) -> &str {
+    pub(crate) fn last_line(&self) -> &str {
         self.stdout.lines().last().expect("a line")
     }
 
     /// Exit code 2 and one line on stderr that says all of these.
-    pub fn refused(self, says: &[&str]) {
+    pub(crate) fn refused(self, says: &[&str]) {
         self.stopped(2, says);
     }
 
-    pub fn stopped(self, code: i32, says: &[&str]) {
+    pub(crate) fn stopped(self, code: i32, says: &[&str]) {
         assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
         let errors: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error:")).collect();
         let [line] = errors[..] else { panic!("one line of error: {}", self.stderr) };
@@ -56,31 +56,31 @@ impl Answer {
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a folder") }
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vitscope"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Answer {
+    pub(crate) fn run(&self, args: &[&str]) -> Answer {
         Answer::of(self.command(args).output().expect("the binary runs"))
     }
 
-    pub fn json(&self, file: &str) -> Value {
+    pub(crate) fn json(&self, file: &str) -> Value {
         let text = std::fs::read_to_string(self.path(file)).expect(file);
         serde_json::from_str(&text).expect(file)
     }
 
     /// `pixels.safetensors`: pictures of noise, brighter with the class, and twice as many to learn from.
-    pub fn with_pixels(self) -> Self {
+    pub(crate) fn with_pixels(self) -> Self {
         let floats = |n: usize, salt: usize| -> Vec<u8> {
             let value = |at: usize| {
                 let class = (at / (3 * 32 * 32)) % N_CLASSES;
@@ -104,7 +104,7 @@ impl Desk {
     }
 
     /// `photos/{a,b}/0.png …`: five pictures a class, one of them left to test.
-    pub fn with_photos(self) -> Self {
+    pub(crate) fn with_photos(self) -> Self {
         for (class, red) in [("a", 0u8), ("b", 200)] {
             let dir = self.path("photos").join(class);
             std::fs::create_dir_all(&dir).expect("a folder");

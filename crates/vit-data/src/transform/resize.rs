@@ -11,14 +11,21 @@ use serde::{Deserialize, Serialize};
 use super::PixelRect;
 use crate::Image;
 
-/// How pixels are weighted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How pixels are weighted; Pillow's filters of the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
-    /// The triangle.
+    /// Equal weights.
+    Box,
+    /// The triangle; torchvision's default, so that of MoCo and many supervised models.
     Bilinear,
-    /// Keys' cubic with `a = -1/2` (Catmull–Rom), Pillow's `BICUBIC`.
+    /// A raised cosine of half the width of bicubic.
+    Hamming,
+    /// Keys' cubic with `a = -1/2` (Catmull–Rom), Pillow's `BICUBIC`; DINO, MAE, DeiT and nearly all others.
+    #[default]
     Bicubic,
+    /// A sinc of three lobes; the targets of BEiT.
+    Lanczos,
 }
 
 /// A box inside an image, in pixels from its left upper corner; it need not begin or end at whole pixels.
@@ -134,8 +141,11 @@ fn resample<P: PixelTrait>(
     let cropped = cropped.unwrap_or_else(|error| panic!("{crop:?} is not inside {size_px:?} px: {error}"));
     let height = crop.height_px as f64;
     let filter = match filter {
+        Filter::Box => FilterType::Box,
         Filter::Bilinear => FilterType::Bilinear,
+        Filter::Hamming => FilterType::Hamming,
         Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Lanczos => FilterType::Lanczos3,
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
     let mut resizer = Resizer::new();

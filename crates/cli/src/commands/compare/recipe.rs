@@ -110,6 +110,7 @@ impl CompareRecipe {
             objective: model.objective.clone(),
             model: self.model.clone(),
             data: self.data.clone(),
+            init_from: None,
             seed,
             drop_path: model.drop_path,
             views: ViewConfig {
