@@ -18,6 +18,7 @@ fn crops(case: &Case) -> CropsConfig {
         n_locals: case.needed("n_local"),
         local_size_px: case.needed("local_size"),
         local_scale: (0.1, 0.4),
+        ..CropsConfig::default()
     }
 }
 
