@@ -1,6 +1,6 @@
 //! Kind `attmask`: which patches are hidden for an attention.
 
-use ssl_pretrain::{AttentionMaskConfig, StepDraw, Strategy};
+use ssl_pretrain::{AttentionMaskConfig, MaskStrategy, StepDraw};
 use testkit::HostTensor;
 use testkit::golden::cases;
 use vit_data::Seed;
@@ -12,7 +12,7 @@ fn attention_hides_the_official_patches() {
         let (values, n_patches) = (attention.to_f32(), attention.shape[1]);
         let ratios = case.meta.config["ratios"].as_array().expect("a list");
         for ratio in ratios.iter().map(|ratio| ratio.as_f64().expect("a number")) {
-            for (name, strategy) in [("high", Strategy::High), ("low", Strategy::Low)] {
+            for (name, strategy) in [("high", MaskStrategy::High), ("low", MaskStrategy::Low)] {
                 let rule =
                     AttentionMaskConfig { strategy, masking_prob: 1.0, ..AttentionMaskConfig::default() };
                 let step = StepDraw { ratio, shown: ratio };

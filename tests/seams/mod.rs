@@ -1,6 +1,7 @@
 //! The seams between crates: what a caller relies on when parts are put together.
 
 mod clips;
+mod health;
 mod resume;
 mod studies;
 mod teacher;

@@ -9,7 +9,7 @@ use vit_core::Stream;
 /// Which patches are hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Strategy {
+pub enum MaskStrategy {
     /// Those with the most attention.
     #[default]
     High,
@@ -26,7 +26,7 @@ pub enum Strategy {
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionMaskConfig {
     /// Which patches are hidden; `high` and `hint` in the paper.
-    pub strategy: Strategy,
+    pub strategy: MaskStrategy,
     /// Share of the patches that is hidden: one draw for all images of a step; 0.3 ± 0.2 in the paper.
     pub ratio: RatioDraw,
     /// Probability that an image is masked at all, 0–1; 0.5 in the paper.
@@ -38,7 +38,7 @@ pub struct AttentionMaskConfig {
 impl Default for AttentionMaskConfig {
     fn default() -> Self {
         Self {
-            strategy: Strategy::High,
+            strategy: MaskStrategy::High,
             ratio: RatioDraw { ratio: 0.3, spread: 0.2 },
             masking_prob: 0.5,
             show_max: 0.1,
@@ -91,12 +91,12 @@ impl AttentionMaskConfig {
         let n_hidden = (n as f64 * step.ratio) as usize;
         let mut mask = vec![false; n];
         let hidden = match self.strategy {
-            Strategy::High | Strategy::Hint => highest(attention, n_hidden),
-            Strategy::Low => lowest(attention, n_hidden),
-            Strategy::Random => chosen(n, n_hidden, stream),
+            MaskStrategy::High | MaskStrategy::Hint => highest(attention, n_hidden),
+            MaskStrategy::Low => lowest(attention, n_hidden),
+            MaskStrategy::Random => chosen(n, n_hidden, stream),
         };
         hidden.into_iter().for_each(|patch| mask[patch] = true);
-        if self.strategy == Strategy::Hint {
+        if self.strategy == MaskStrategy::Hint {
             for patch in self.hints(attention, step, stream) {
                 mask[patch] = false;
             }
@@ -142,7 +142,7 @@ mod tests {
         (0..mask.len()).filter(|&patch| mask[patch]).collect()
     }
 
-    fn always(strategy: Strategy) -> AttentionMaskConfig {
+    fn always(strategy: MaskStrategy) -> AttentionMaskConfig {
         AttentionMaskConfig { strategy, masking_prob: 1.0, ..AttentionMaskConfig::default() }
     }
 
@@ -152,9 +152,9 @@ mod tests {
         let step = StepDraw { ratio: 0.5, shown: 0.5 };
         let of =
             |strategy| hidden(&always(strategy).mask(&ATTENTION, step, &mut Seed(0).stream("mask", &[0])));
-        assert_eq!(of(Strategy::High), [1, 2, 4, 6]);
-        assert_eq!(of(Strategy::Low), [0, 3, 5, 7]);
-        assert_eq!(of(Strategy::Random).len(), 4);
+        assert_eq!(of(MaskStrategy::High), [1, 2, 4, 6]);
+        assert_eq!(of(MaskStrategy::Low), [0, 3, 5, 7]);
+        assert_eq!(of(MaskStrategy::Random).len(), 4);
     }
 
     #[test]
@@ -162,13 +162,13 @@ mod tests {
         // 196 patches at 0.3, of the 19 highest ⌊196·0.3·0.1⌋ = 5 are shown.
         let attention: Vec<f32> = (0..196).map(|i| i as f32).collect();
         let step = StepDraw { ratio: 0.3, shown: 0.3 };
-        let mask = always(Strategy::Hint).mask(&attention, step, &mut Seed(0).stream("mask", &[0]));
+        let mask = always(MaskStrategy::Hint).mask(&attention, step, &mut Seed(0).stream("mask", &[0]));
         let shown: Vec<usize> = (196 - 58..196).filter(|&patch| !mask[patch]).collect();
         assert_eq!((hidden(&mask).len(), shown.len()), (58 - 5, 5));
         assert!(shown.iter().all(|&patch| patch >= 196 - 19), "{shown:?}");
         // 64 patches, ⌊64·0.1·0.1⌋ = 0: nothing is shown.
         let step = StepDraw { ratio: 0.3, shown: 0.1 };
-        let mask = always(Strategy::Hint).mask(&attention[..64], step, &mut Seed(0).stream("mask", &[0]));
+        let mask = always(MaskStrategy::Hint).mask(&attention[..64], step, &mut Seed(0).stream("mask", &[0]));
         assert_eq!(hidden(&mask).len(), 19);
     }
 
@@ -178,13 +178,13 @@ mod tests {
             let attention: Vec<f32> = (0..n).map(|i| ((seed as f64 + 1.3 * i as f64).sin() + 1.0) as f32).collect();
             let step = StepDraw { ratio, shown: ratio };
             let mut stream = Seed(seed).stream("mask", &[0]);
-            for strategy in [Strategy::High, Strategy::Low] {
+            for strategy in [MaskStrategy::High, MaskStrategy::Low] {
                 let mask = always(strategy).mask(&attention, step, &mut stream);
                 prop_assert_eq!(hidden(&mask).len(), (n as f64 * ratio) as usize);
                 for hidden in (0..n).filter(|&patch| mask[patch]) {
                     for shown in (0..n).filter(|&patch| !mask[patch]) {
                         let in_order = match strategy {
-                            Strategy::High => attention[hidden] >= attention[shown],
+                            MaskStrategy::High => attention[hidden] >= attention[shown],
                             _ => attention[hidden] <= attention[shown],
                         };
                         prop_assert!(in_order);

@@ -16,6 +16,8 @@ pub(crate) struct Vitals {
     pub targets: Tensor<2>,
     /// `[G·B, D]`: the teacher's class tokens.
     pub features: Tensor<2>,
+    /// `G`
+    pub n_globals: usize,
     /// `[1]`: the loss of class targets, before its weight.
     pub class_loss: Tensor<1>,
 }
@@ -35,12 +37,18 @@ impl Vitals {
         let class_loss = f64::from(self.class_loss.clone().into_scalar::<f32>());
 
         let [n, d] = self.features.dims();
+        let b = n / self.n_globals;
+        let pair = |view: usize| {
+            let rows = self.features.clone().slice([view * b..view * b + b.min(MAX_ROWS), 0..d]);
+            host(rows)
+        };
+        let distance = view_distance(&pair(0), &pair(1), d);
         let n = n.min(MAX_ROWS);
         let features = self.features.clone().slice([0..n, 0..d]);
         let sphere = head.sphere(features.clone());
         let bottleneck = sphere.dims()[1];
         let features = host(features);
-        vec![
+        let mut readings = vec![
             ("teacher_entropy", own),
             ("teacher_entropy_gap", ln_k - own),
             ("teacher_entropy_share", own / ln_k),
@@ -49,7 +57,9 @@ impl Vitals {
             ("feature_std", spread(&features, d)),
             ("head_std", spread(&host(sphere), bottleneck)),
             ("rank_me", measure::rank::rank_me(&features, d)),
-        ]
+        ];
+        readings.extend(distance.map(|distance| ("view_distance", distance)));
+        readings
     }
 }
 
@@ -72,6 +82,21 @@ fn spread(rows: &[f32], d: usize) -> f64 {
         squares += 1.0 / n as f64;
     }
     (squares - mean.iter().map(|mean| mean * mean).sum::<f64>()).max(0.0).sqrt()
+}
+
+/// How far two views of one image are apart, over how far views of two images are: mean squared distances of rows of
+/// length 1, each image beside the next. Nothing where there is one image, or all images look the same.
+fn view_distance(first: &[f32], second: &[f32], d: usize) -> Option<f64> {
+    let unit = |rows: &[f32], at: usize| -> Vec<f64> {
+        let row = &rows[at * d..][..d];
+        let length = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        row.iter().map(|&x| f64::from(x) / length).collect()
+    };
+    let between = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    let n = first.len() / d;
+    let same: f64 = (0..n).map(|at| between(unit(first, at), unit(second, at))).sum();
+    let other: f64 = (0..n).map(|at| between(unit(first, at), unit(second, (at + 1) % n))).sum();
+    (n > 1 && other > 1e-9 * n as f64).then(|| same / other)
 }
 
 /// The attention of the last block's class token to patches.
@@ -148,6 +173,16 @@ mod tests {
         assert!((spread(&[1.0, 0.0, -2.0, 0.0], 2) - 1.0).abs() < 1e-9);
         // (1, 0) and (0, 1): the mean has length √½, so the spread is √(1 − ½).
         assert!((spread(&[1.0, 0.0, 0.0, 1.0], 2) - 0.5f64.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn views_are_as_far_apart_as_worked_by_hand() {
+        // Images (1, 0) and (0, 1), seen alike in both views: 0 over 2.
+        assert_eq!(view_distance(&[1.0, 0.0, 0.0, 2.0], &[3.0, 0.0, 0.0, 1.0], 2), Some(0.0));
+        // Views of each image stand at a right angle, those of different images agree: nothing to divide by.
+        assert_eq!(view_distance(&[1.0, 0.0, 0.0, 1.0], &[0.0, 1.0, 1.0, 0.0], 2), None);
+        // (1, 0) beside (0, 1) and (−1, 0) beside (0, 1): 2 each, and the same between images.
+        assert_eq!(view_distance(&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 0.0, 1.0], 2), Some(1.0));
     }
 
     #[test]

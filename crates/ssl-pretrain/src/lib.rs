@@ -12,7 +12,7 @@ mod objectives;
 mod self_distill;
 mod target;
 
-pub use attention_mask::{AttentionMaskConfig, StepDraw, Strategy, highest, lowest};
+pub use attention_mask::{AttentionMaskConfig, MaskStrategy, StepDraw, highest, lowest};
 pub use block_mask::{MaskConfig, MaskShape, RatioDraw};
 pub use crops::CropsConfig;
 pub use cross_view::{MaskedRows, cross_view_loss, masked_patch_loss};

@@ -247,7 +247,7 @@ impl Distill {
             terms.push(Term { name: "patch", value: value.mul_scalar(patch.weight) });
             patch_sum = Some(sum);
         }
-        let vitals = Vitals { targets, features, class_loss: class_value };
+        let vitals = Vitals { targets, features, n_globals, class_loss: class_value };
         StepOut { terms, carry: DistillCarry { class: RowSum::of(&logits), patch: patch_sum, vitals } }
     }
 

@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn host(x: Tensor<2>) -> Vec<f32> {
-        x.into_data().to_vec().expect("f32")
+        x.into_data().try_to_vec().expect("f32")
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const UNIFORM_SHARE: f64 = 0.998;
 
 /// Share of `ln K` below which each single target is one prototype and nothing else.
-const ONE_HOT_SHARE: f64 = 0.002;
+const ONE_HOT_SHARE: f64 = 0.005;
 
 /// Share of `ln K` below which the mean of the targets means that nearly all samples fall onto the same few prototypes.
 const ONE_PROTOTYPE_SHARE: f64 = 0.15;
@@ -19,6 +19,9 @@ const COLLAPSED_STD: f64 = 0.02;
 
 /// Share of `ln K` above which the loss of a class target is worse than a student that says nothing at all.
 const DIVERGED_SHARE: f64 = 1.25;
+
+/// Distance of two views of one sample, of that of two samples, below which the views are the same picture.
+const SAME_VIEWS: f64 = 1e-4;
 
 /// Steps of warm-up in which nothing is judged: every run begins with targets and features that say little.
 const GRACE_STEPS: usize = 20;
@@ -30,6 +33,7 @@ const GRACE_STEPS: usize = 20;
 /// - `feature_std`: spread of the features, 1 where they fill the sphere
 /// - `class_loss_share`: the loss of class targets over `ln K`
 /// - `head_std`: spread of the head's output over samples, 1 where it fills the sphere
+/// - `view_distance`: distance of two views of one sample over that of two samples
 pub fn alarms_of(readings: &[(&'static str, f64)], step: usize) -> Vec<String> {
     if step < GRACE_STEPS {
         return Vec::new();
@@ -73,6 +77,13 @@ pub fn alarms_of(readings: &[(&'static str, f64)], step: usize) -> Vec<String> {
              or start the head afresh"
         ));
     }
+    if below("view_distance", SAME_VIEWS).is_some() {
+        alarms.push(
+            "identical views: two views of a sample look the same to the teacher, so there is nothing to learn from \
+             them; widen the crops or the color jitter"
+                .to_owned(),
+        );
+    }
     if let Some(share) = above("class_loss_share", DIVERGED_SHARE) {
         alarms.push(format!(
             "divergence: the loss of class targets is {share:.2} times ln K, worse than a student that says nothing; \
@@ -110,6 +121,7 @@ mod tests {
             ("feature_std", 0.6),
             ("head_std", 0.5),
             ("class_loss_share", 0.8),
+            ("view_distance", 0.4),
         ];
         assert!(alarms_of(&healthy, 100).is_empty());
         let sick = |name: &'static str, value: f64| {
@@ -126,5 +138,6 @@ mod tests {
         assert_eq!(sick("feature_std", 0.001), "collapse of the features");
         assert_eq!(sick("head_std", 0.001), "dead head");
         assert_eq!(sick("class_loss_share", 1.6), "divergence");
+        assert_eq!(sick("view_distance", 0.0), "identical views");
     }
 }

@@ -220,7 +220,7 @@ mod tests {
             weight_g: Param::from_data([[10.0f32]], &device),
             weight_v: Param::from_data([[3.0f32, 4.0]], &device),
         };
-        let row: Vec<f32> = layer.weight().into_data().to_vec().expect("f32");
+        let row: Vec<f32> = layer.weight().into_data().try_to_vec().expect("f32");
         assert!((row[0] - 6.0).abs() < 1e-5 && (row[1] - 8.0).abs() < 1e-5, "{row:?}");
     }
 
@@ -228,7 +228,7 @@ mod tests {
     fn logits_are_cosines_where_lengths_are_fixed() {
         let device = vit_ops::cpu_device().autodiff();
         let x = Tensor::from_floats([[100.0f32, -40.0, 3.0], [0.1, 0.2, 0.3]], &device);
-        let logits: Vec<f32> = head(None, true).class_logits(x).into_data().to_vec().expect("f32");
+        let logits: Vec<f32> = head(None, true).class_logits(x).into_data().try_to_vec().expect("f32");
         assert!(logits.iter().all(|logit| logit.abs() <= 1.0 + 1e-5), "{logits:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Attention-guided masking: the patches that the teacher's class token looks at most are hidden from the student.
 
-use crate::attention_mask::{AttentionMaskConfig, StepDraw, Strategy};
+use crate::attention_mask::{AttentionMaskConfig, MaskStrategy, StepDraw};
 use crate::crops::CropsConfig;
 use crate::heads::HeadConfig;
 use crate::mask_preview::mask_preview;
@@ -208,7 +208,7 @@ impl Objective for AttMask {
         let n_patches = (height / patch_px) * (width / patch_px);
         let (_, attention) = self.inner.taught_with_attention(batch.views[0].clone().inner());
         let step = StepDraw { ratio: config.mask.ratio.ratio, shown: config.mask.ratio.ratio };
-        let masks_of = |strategy: Strategy| {
+        let masks_of = |strategy: MaskStrategy| {
             let rule = AttentionMaskConfig { strategy, masking_prob: 1.0, ..config.mask };
             let rows = attention.chunks_exact(n_patches).zip(&batch.host.indices);
             let masks = rows.flat_map(|(attention, &sample)| {
@@ -216,7 +216,8 @@ impl Objective for AttMask {
             });
             masks.collect::<Vec<bool>>()
         };
-        let columns = [("high", Strategy::High), ("hint", Strategy::Hint), ("low", Strategy::Low)];
+        let columns =
+            [("high", MaskStrategy::High), ("hint", MaskStrategy::Hint), ("low", MaskStrategy::Low)];
         let columns = columns.map(|(name, strategy)| (name, masks_of(strategy)));
         mask_preview(
             &batch.views[0],
