@@ -5,7 +5,7 @@ mod scaffolds;
 use analysis::ANALYSES;
 use probes::PROBES;
 use report::Info;
-use ssl_pretrain::{Mae, OBJECTIVES, Supervised, WithObjective, with_every_objective};
+use ssl_pretrain::{AttMask, Dino, Ibot, Mae, OBJECTIVES, Supervised, WithObjective, with_every_objective};
 use std::sync::Arc;
 use testkit::conformance::{
     StudyTrial, assert_same_findings, objective_keeps_its_contract, options_are_strict, rows_are_sayable,
@@ -66,6 +66,18 @@ fn masked_autoencoding_of_raw_pixels_keeps_the_contract_too() {
     let options =
         "decoder_width = 16\ndecoder_depth = 1\ndecoder_heads = 2\nnorm_pix = false\nmask_ratio = 0.5";
     objective_keeps_its_contract::<Mae>(options);
+}
+
+#[test]
+fn self_distillation_keeps_the_contract_in_all_its_forms() {
+    let small =
+        "[crops]\nn_locals = 1\nlocal_size_px = 8\n[head]\nhidden = 16\nbottleneck = 8\nout_dim = 32\n";
+    let with = |more: &str| format!("{small}{more}");
+    objective_keeps_its_contract::<Dino>(&with(
+        "norm_last_layer = false\n[teacher]\ncentering = { kind = \"sinkhorn_knopp\", n_rounds = 3 }",
+    ));
+    objective_keeps_its_contract::<Ibot>(&with("[patch]\nown_out_dim = 24\n[mask]\nshape = \"random\""));
+    objective_keeps_its_contract::<AttMask>(&format!("base = \"dino\"\n{small}[mask]\nstrategy = \"hint\""));
 }
 
 /// Remembers every loss.

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod clips;
+mod health;
 mod resume;
 mod studies;
 mod teacher;

@@ -8,6 +8,7 @@ mod commands;
 mod data;
 mod embedding;
 mod expect;
+mod health;
 mod models;
 mod names;
 mod outcome;

@@ -13,7 +13,8 @@
 //! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
 //! - [`rollout`]: how attention passes through the layers;
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
-//! - [`interval`]: how far a number may be trusted.
+//! - [`interval`]: how far a number may be trusted;
+//! - [`rank`]: how many dimensions features really use.
 
 pub mod aggregated;
 pub mod aligned;
@@ -23,5 +24,6 @@ pub mod confusion;
 pub mod interval;
 pub mod linear;
 pub mod nearest;
+pub mod rank;
 pub mod rollout;
 pub mod vote;
