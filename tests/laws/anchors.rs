@@ -34,6 +34,10 @@ fn block(device: &Device) -> Block {
         layer_scale: None,
         drop_path: 0.0,
         eps: 1e-6,
+        activation: vit_core::Activation::Gelu,
+        swiglu: false,
+        key_bias: true,
+        relative_grid: None,
     };
     let mut draws = stream(0);
     let block = config.init(&mut Draw { stream: &mut draws, device, scheme: InitScheme::Timm });

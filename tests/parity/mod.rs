@@ -3,6 +3,7 @@
 mod attmask;
 mod dino;
 mod ibot;
+mod layouts;
 mod mae;
 mod pos_embed;
 mod self_distill_steps;

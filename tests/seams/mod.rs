@@ -3,6 +3,7 @@
 mod checkpoints;
 mod clips;
 mod health;
+mod layouts;
 mod resume;
 mod studies;
 mod teacher;

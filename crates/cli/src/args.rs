@@ -3,7 +3,9 @@
 // Doc comments here are the help texts, shown as they stand: brackets and angles are no links or tags.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-use crate::commands::{analyze, compare, completions, data, embed, list, pretrain, probe, report};
+use crate::commands::{
+    analyze, compare, completions, data, embed, export, inspect, list, pretrain, probe, report,
+};
 use crate::names::Names;
 use clap::{ArgAction, Parser, Subcommand};
 use std::path::PathBuf;
@@ -61,6 +63,12 @@ pub(crate) enum Verb {
     /// Render saved results into one HTML page
     #[command(after_help = report::EXAMPLES)]
     Report(report::Args),
+    /// Which layout, which model: every tensor of a checkpoint accounted for
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::Args),
+    /// Write a checkpoint's model as safetensors under other names
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::Args),
     /// What there is: objectives, probes, analyses, models, data sets, recipes
     #[command(after_help = list::EXAMPLES)]
     List(list::Args),

@@ -6,9 +6,11 @@ use crate::settings::Settings;
 use anyhow::bail;
 use report::{Cell, Metric, Report, Table};
 use std::sync::Arc;
-use vit_data::transform::Normalize;
+use vit_core::weights::{Framing, InputTransform, Interpolation};
+use vit_data::transform::{Filter, Normalize};
 use vit_data::{
-    DataError, Dataset, Offers, Sample, Split, Unreadable, ViewPlan, spread_over_classes, tolerate,
+    Crop, DataError, Dataset, Offers, Sample, Split, Unreadable, ViewPlan, ViewSpec, spread_over_classes,
+    tolerate,
 };
 use vit_features::{Passage, Role};
 
@@ -64,6 +66,8 @@ pub(crate) struct View {
     pub(crate) size_px: usize,
     /// How bytes become numbers.
     pub(crate) normalize: Normalize,
+    /// How much of the image is shown, and how it is resized; none for all of the central square, bicubic.
+    pub(crate) input: Option<InputTransform>,
 }
 
 impl View {
@@ -97,16 +101,41 @@ impl View {
                 model.name
             );
         }
-        let normalize = match normalize {
-            Some(name) => Normalize::from_name(name)?,
-            None => model.normalize,
+        let own_px = model.backbone.image_px();
+        if size_px != own_px && !model.resamples {
+            bail!(
+                "size: expected {own_px} px, or --family to say how positions are resampled, in which the families \
+                 that fit differ; found {size_px} px: {}",
+                model.name
+            );
+        }
+        let normalize = match (normalize, model.normalize) {
+            (Some(name), _) => Normalize::from_name(name)?,
+            (None, Some(normalize)) => normalize,
+            (None, None) if as_they_are => Normalize::NONE,
+            (None, None) => bail!(
+                "normalize: expected --family or --normalize, because the families that fit differ; found neither: {}",
+                model.name
+            ),
         };
-        Ok(Self { size_px, normalize })
+        Ok(Self { size_px, normalize, input: model.input })
     }
 
-    /// The shorter side to the size, then the central square.
+    /// The family's crop and filter; without one, the shorter side to the size, then the central square.
     pub(crate) fn plan(&self) -> ViewPlan {
-        ViewPlan::center(self.size_px, self.size_px, self.normalize)
+        let Some(input) = self.input else {
+            return ViewPlan::center(self.size_px, self.size_px, self.normalize);
+        };
+        let crop = match input.framing {
+            Framing::Squash => Crop::Whole,
+            Framing::Center(_) => Crop::Center { resize_px: input.resize_px(self.size_px) },
+        };
+        let filter = match input.interpolation {
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Bicubic => Filter::Bicubic,
+            Interpolation::Lanczos => Filter::Lanczos,
+        };
+        ViewPlan { views: vec![ViewSpec { filter, ..ViewSpec::plain(crop, self.size_px, self.normalize) }] }
     }
 }
 

@@ -24,6 +24,7 @@ use outcome::{Done, Stop};
 use std::any::Any;
 use std::io::Write;
 use std::process::ExitCode;
+use vit_core::weights::WeightsError;
 use vit_train::TrainError;
 
 #[global_allocator]
@@ -67,6 +68,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             return failed.map_or(Ok(()), |sentence| Err(anyhow::anyhow!(sentence)));
         }
         Verb::Completions(args) => return commands::completions::run(&args),
+        Verb::Inspect(args) => {
+            let (done, verdict) = commands::inspect::run(&args)?;
+            print(&done, args.json)?;
+            return verdict;
+        }
+        Verb::Export(args) => return print(&commands::export::run(&args)?, args.json),
         Verb::Compare(with) => stated(&with.common, || commands::compare::run(&with.args, &with.common))?,
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,
         Verb::Probe(with) => stated(&with.common, || commands::probe::run(&with.args, &with.common))?,
@@ -147,6 +154,7 @@ fn words_of(payload: &(dyn Any + Send)) -> String {
 fn exit_code(error: &anyhow::Error) -> u8 {
     match (error.downcast_ref::<Stop>(), error.downcast_ref::<TrainError>()) {
         (Some(Stop::NotHeld(_)), _) | (_, Some(TrainError::NotFinite { .. })) => 1,
+        _ if matches!(error.downcast_ref(), Some(WeightsError::Incomplete { .. })) => 1,
         (Some(Stop::Interrupted { .. }), _) | (_, Some(TrainError::Interrupted { .. })) => 130,
         _ => 2,
     }

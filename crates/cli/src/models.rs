@@ -1,17 +1,66 @@
 //! MODEL: an architecture with random weights, a weights file, or a run folder.
 
+use crate::names::{self, Names};
 use crate::settings::Settings;
 use anyhow::{Context, anyhow, bail};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use vit_core::weights::{self, ModelConfig, NamedParam, TensorFile};
-use vit_core::{Backbone, PRESETS, Vit, arch};
+use vit_core::weights::{
+    self, Branch, Checkpoint, Hints, InputTransform, ModelConfig, NamedParam, TensorFile,
+};
+use vit_core::{Backbone, PRESETS, Vit, arch, given_by_arch};
 use vit_data::transform::Normalize;
 
 /// The weights in a run folder.
 pub(crate) const WEIGHTS_FILE: &str = "backbone.safetensors";
+
+/// Files that a folder of weights may have, ours first.
+const IN_FOLDERS: [&str; 5] = [
+    WEIGHTS_FILE,
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// What is said of a weights file that does not say it itself.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Words {
+    /// The architecture of a weights file that does not say it itself, or parts of it: vit-s/16, vit:heads=6
+    #[arg(long, value_name = "ARCH", value_parser = Names(names::models), hide_possible_values = true)]
+    pub(crate) arch: Option<String>,
+    /// The family of a weights file whose names fit several: dino, mae, deit, …
+    #[arg(long, value_name = "FAMILY", value_parser = Names(names::families), hide_possible_values = true)]
+    pub(crate) family: Option<String>,
+    /// Which network of a file that holds two
+    #[arg(long, value_name = "BRANCH", value_parser = ["student", "teacher"])]
+    pub(crate) branch: Option<String>,
+}
+
+impl Words {
+    /// Whether nothing is said.
+    fn is_empty(&self) -> bool {
+        self.arch.is_none() && self.family.is_none() && self.branch.is_none()
+    }
+
+    /// The same for the importer.
+    ///
+    /// # Errors
+    /// When the architecture or the family is not written as they are.
+    pub(crate) fn hints(&self) -> anyhow::Result<Hints> {
+        let given = self.arch.as_deref().map(given_by_arch).transpose();
+        let given = given.map_err(|problem| anyhow!("--arch: {problem}"))?.unwrap_or_default();
+        let family = self.family.as_deref().map(weights::family).transpose();
+        let family = family.map_err(|problem| anyhow!("--{problem}"))?;
+        let branch = self.branch.as_deref().map(|branch| match branch {
+            "teacher" => Branch::Teacher,
+            _ => Branch::Student,
+        });
+        Ok(Hints { given, family, branch, ..Hints::default() })
+    }
+}
 
 /// A frozen encoder, and what is known of it.
 pub(crate) struct Model {
@@ -21,8 +70,12 @@ pub(crate) struct Model {
     pub(crate) backbone: Backbone,
     /// Digest of the weights file; of all parameters where weights are random.
     pub(crate) sha256: String,
-    /// The normalization it was trained with; ImageNet's where that is not known.
-    pub(crate) normalize: Normalize,
+    /// The normalization it was trained with; none where families that fit its file differ.
+    pub(crate) normalize: Option<Normalize>,
+    /// Its family's input transform, where it has one.
+    pub(crate) input: Option<InputTransform>,
+    /// Whether it is known how its positions are resampled to another grid.
+    pub(crate) resamples: bool,
     /// Whether its weights are random.
     pub(crate) is_untrained: bool,
 }
@@ -38,33 +91,41 @@ impl Model {
             backbone,
             sha256,
             normalize: self.normalize,
+            input: self.input,
+            resamples: self.resamples,
             is_untrained: true,
         }
     }
 }
 
-/// Opens a MODEL; `arch_words` says the architecture of a weights file that does not say it itself.
+/// The weights file that a text names: a file, or one in a run folder or in a folder of transformers.
+///
+/// # Errors
+/// When it names a folder without weights.
+pub(crate) fn weights_file(text: &str) -> anyhow::Result<Option<PathBuf>> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        let file = IN_FOLDERS.iter().map(|name| path.join(name)).find(|file| file.is_file());
+        return match file {
+            Some(file) => Ok(Some(file)),
+            None => bail!("model: expected a run folder with {WEIGHTS_FILE}; found none: {text}"),
+        };
+    }
+    Ok(path.is_file().then(|| path.to_owned()))
+}
+
+/// Opens a MODEL; `words` say of a weights file what it does not say itself.
 ///
 /// # Errors
 /// When there is no such thing, or its weights are not whole.
-pub(crate) fn open(text: &str, arch_words: Option<&str>, settings: &Settings) -> anyhow::Result<Model> {
-    let path = Path::new(text);
-    let file = if path.is_dir() {
-        let file = path.join(WEIGHTS_FILE);
-        if !file.is_file() {
-            bail!("model: expected a run folder with {WEIGHTS_FILE}; found none: {text}");
-        }
-        Some(file)
-    } else if path.is_file() {
-        Some(path.to_owned())
-    } else {
-        None
-    };
-    if let Some(file) = file {
-        return from_file(text, &file, arch_words, settings);
+pub(crate) fn open(text: &str, words: &Words, settings: &Settings) -> anyhow::Result<Model> {
+    if let Some(file) = weights_file(text)? {
+        return from_file(text, &file, words, settings);
     }
-    if let Some(words) = arch_words {
-        bail!("--arch {words}: expected a weights file that it describes; found none: {text}");
+    for (option, said) in [("arch", &words.arch), ("family", &words.family), ("branch", &words.branch)] {
+        if let Some(said) = said {
+            bail!("--{option} {said}: expected a weights file that it describes; found none: {text}");
+        }
     }
     if text.starts_with("recipe:") {
         bail!(
@@ -86,7 +147,9 @@ pub(crate) fn open(text: &str, arch_words: Option<&str>, settings: &Settings) ->
         name: text.to_owned(),
         sha256: sha256_of_params(&backbone),
         backbone,
-        normalize: Normalize::IMAGENET,
+        normalize: Some(Normalize::IMAGENET),
+        input: None,
+        resamples: true,
         is_untrained: true,
     })
 }
@@ -96,7 +159,7 @@ pub(crate) fn open(text: &str, arch_words: Option<&str>, settings: &Settings) ->
 /// # Errors
 /// When there is none, or it is of another kind.
 pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, String)> {
-    let model = open(text, None, settings)?;
+    let model = open(text, &Words::default(), settings)?;
     match model.backbone {
         _ if model.is_untrained => {
             bail!("init_from: expected a weights file or a run folder; found random weights: {text}")
@@ -106,30 +169,36 @@ pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, 
     }
 }
 
-fn from_file(
-    text: &str,
-    file: &Path,
-    arch_words: Option<&str>,
-    settings: &Settings,
-) -> anyhow::Result<Model> {
-    let config = match arch_words {
-        Some(words) => {
-            let mut config = arch(words).map_err(|problem| anyhow!("--arch: {problem}"))?;
-            // A file may hold a classifier or not; that is told by the file, not by the name of a size.
-            let tensors = TensorFile::open(file)?;
-            if let Some([n_classes, _]) = tensors.shape("head.weight").as_deref() {
-                config.n_classes = *n_classes;
-            }
-            Some(ModelConfig::Vit(config))
-        }
-        None => None,
-    };
-    let backbone = weights::load(file, config.as_ref(), &settings.device)?;
+fn from_file(text: &str, path: &Path, words: &Words, settings: &Settings) -> anyhow::Result<Model> {
+    let file = TensorFile::open(path)?;
+    let sha256 = || sha256_of_file(path);
+    // Our own files say everything; they are held to it name by name. What was exported may have other names.
+    if file.metadata().is_some() && file.meta().get("format").is_none() && words.is_empty() {
+        let input = weights::input_of(&file);
+        let normalize = match input {
+            Some(input) => Normalize { mean: input.mean, std: input.std },
+            None => normalization_beside(path)?.unwrap_or(Normalize::IMAGENET),
+        };
+        return Ok(Model {
+            name: text.to_owned(),
+            backbone: weights::load(path, None, &settings.device)?,
+            sha256: sha256()?,
+            normalize: Some(normalize),
+            input,
+            resamples: true,
+            is_untrained: false,
+        });
+    }
+    let checkpoint = Checkpoint::of(file, &words.hints()?)?;
+    let audit = checkpoint.audit();
+    let beside = normalization_beside(path)?;
     Ok(Model {
         name: text.to_owned(),
-        backbone,
-        sha256: sha256_of_file(file)?,
-        normalize: normalization_beside(file)?.unwrap_or(Normalize::IMAGENET),
+        backbone: Backbone::Vit(checkpoint.load(&settings.device)?),
+        sha256: sha256()?,
+        normalize: beside.or(audit.input.map(|input| Normalize { mean: input.mean, std: input.std })),
+        input: audit.input,
+        resamples: audit.knows_resampling(),
         is_untrained: false,
     })
 }

@@ -7,6 +7,7 @@ use clap::{Arg, Command};
 use report::recipe::letters_apart;
 use std::ffi::OsStr;
 use vit_core::PRESETS;
+use vit_core::weights::FAMILIES;
 use vit_data::DATASETS;
 
 /// Accepts any text; the names are what completions offer.
@@ -43,6 +44,11 @@ pub(crate) fn pretrain_recipes() -> Vec<String> {
 /// Architectures in the patch sizes that are usual for them.
 pub(crate) fn models() -> Vec<String> {
     PRESETS.iter().map(|preset| format!("{}/{}", preset.name, usual_patch(preset.name))).collect()
+}
+
+/// Every family of published weights.
+pub(crate) fn families() -> Vec<String> {
+    FAMILIES.iter().map(|family| family.name.to_owned()).collect()
 }
 
 fn usual_patch(preset: &str) -> usize {

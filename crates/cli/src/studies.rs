@@ -1,7 +1,7 @@
 //! Studies on models and data: opened, checked against the data, run in one pass, turned into reports.
 
 use crate::data::{self, Sides, View};
-use crate::models::{self, Model};
+use crate::models::{self, Model, Words};
 use crate::outcome::Stop;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
@@ -162,11 +162,11 @@ pub(crate) struct Stage {
 pub(crate) fn stage(
     recipe: &StudyRecipe,
     weights: &str,
-    arch_words: Option<&str>,
+    words: &Words,
     asked: &[Asked],
     settings: &Settings,
 ) -> anyhow::Result<Stage> {
-    let model = models::open(weights, arch_words, settings)?;
+    let model = models::open(weights, words, settings)?;
     let (uri, seed, limit) = (&recipe.data, settings.seed, (recipe.limit, settings));
     let test = data::passage(uri, recipe.chosen_split()?, Role::Test, seed, limit)?;
     let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;

@@ -1,41 +1,87 @@
 //! Multi-head self-attention: fused where nobody looks inside, step by step where somebody does.
 
-use crate::{Draw, Linear, Look, Seen, Site};
-use burn::module::Module;
+use crate::relative_bias::RelativeBias;
+use crate::{BlockConfig, Draw, Grid, Linear, Look, Seen, Site};
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
-/// `softmax(q·kᵀ/√d)·v` per head, merged and projected.
+/// `softmax(q·kᵀ/√d + bias)·v` per head, merged and projected; the bias is a relative position's, where there is one.
 ///
 /// # Source
-/// Dosovitskiy et al., An Image is Worth 16x16 Words; timm's fused projection, rows ordered q, k, v.
+/// Dosovitskiy et al., An Image is Worth 16x16 Words; timm's fused projection, rows ordered q, k, v. Relative positions
+/// and a bias of queries and values only: Bao et al., BEiT.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// `[3D, D]`
     pub qkv: Linear,
+    /// `[D]`, where keys have no bias
+    pub q_bias: Option<Param<Tensor<1>>>,
+    /// `[D]`, where keys have no bias
+    pub v_bias: Option<Param<Tensor<1>>>,
+    /// The block's own relative position bias; its table lies flat among the attention's parameters, as in BEiT.
+    pub relative_position_bias_table: Option<Param<Tensor<2>>>,
     /// `[D, D]`
     pub proj: Linear,
+    /// The grid of that table.
+    #[module(skip)]
+    pub relative_grid: Option<Grid>,
     /// The number of heads.
     #[module(skip)]
     pub n_heads: usize,
 }
 
 impl Attention {
-    pub(crate) fn init(width: usize, n_heads: usize, qkv_bias: bool, draw: &mut Draw) -> Self {
-        let qkv = Linear::init(width, 3 * width, qkv_bias, draw);
-        Self { qkv, proj: Linear::init(width, width, true, draw), n_heads }
+    pub(crate) fn init(config: &BlockConfig, draw: &mut Draw) -> Self {
+        let BlockConfig { width, n_heads, qkv_bias, key_bias, relative_grid, .. } = *config;
+        let part = |draw: &Draw| (qkv_bias && !key_bias).then(|| draw.constant([width], 0.0));
+        let table = |grid| RelativeBias::init(grid, n_heads, draw).relative_position_bias_table;
+        let relative_position_bias_table = relative_grid.map(table);
+        Self {
+            qkv: Linear::init(width, 3 * width, qkv_bias && key_bias, draw),
+            q_bias: part(draw),
+            v_bias: part(draw),
+            relative_position_bias_table,
+            proj: Linear::init(width, width, true, draw),
+            relative_grid,
+            n_heads,
+        }
+    }
+
+    /// The block's own bias on the scores of a class token and the patches of `grid`, `[heads, 1 + N, 1 + N]`.
+    pub(crate) fn relative_bias(&self, grid: Grid) -> Option<Tensor<3>> {
+        let (own, table) = (self.relative_grid?, self.relative_position_bias_table.clone()?);
+        Some(RelativeBias { relative_position_bias_table: table }.forward(own, grid))
+    }
+
+    /// The fused projections, `[B, T, 3D]`.
+    fn projections(&self, x: Tensor<3>) -> Tensor<3> {
+        let (Some(q_bias), Some(v_bias)) = (&self.q_bias, &self.v_bias) else { return self.qkv.forward(x) };
+        let (q_bias, v_bias) = (q_bias.val(), v_bias.val());
+        let bias = Tensor::cat(vec![q_bias.clone(), q_bias.zeros_like(), v_bias], 0); // [3D]
+        vit_ops::linear(x, self.qkv.weight.val(), bias)
     }
 
     /// # Shapes
     /// - `x`: `[B, T, D]`; result as `x`
-    pub(crate) fn forward(&self, x: Tensor<3>, block: usize, look: &mut dyn Look) -> Tensor<3> {
-        let qkv = self.qkv.forward(x); // [B, T, 3D]
+    /// - `bias`: `[heads, T, T]`
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        block: usize,
+        bias: Option<Tensor<3>>,
+        look: &mut dyn Look,
+    ) -> Tensor<3> {
+        let qkv = self.projections(x); // [B, T, 3D]
         let inside = [Site::Scores(block), Site::Attention(block), Site::HeadOut(block)];
         let merged = if inside.iter().any(|&site| look.wants(site)) {
-            self.in_steps(&qkv, block, look)
+            self.in_steps(&qkv, block, bias, look)
         } else {
             self.show_projections(&qkv, block, look);
-            vit_ops::attention(qkv, self.n_heads)
+            match bias {
+                Some(bias) => vit_ops::attention_biased(qkv, bias, self.n_heads),
+                None => vit_ops::attention(qkv, self.n_heads),
+            }
         };
         self.proj.forward(merged)
     }
@@ -58,12 +104,22 @@ impl Attention {
     }
 
     /// The same numbers with every intermediate made, for those who look.
-    fn in_steps(&self, qkv: &Tensor<3>, block: usize, look: &mut dyn Look) -> Tensor<3> {
+    fn in_steps(
+        &self,
+        qkv: &Tensor<3>,
+        block: usize,
+        bias: Option<Tensor<3>>,
+        look: &mut dyn Look,
+    ) -> Tensor<3> {
         self.show_projections(qkv, block, look);
         let [b, t, width3] = qkv.dims();
         let [q, k, v] = [0, 1, 2].map(|part| self.part(qkv, part)); // [B, heads, T, d]
         let scale = (q.dims()[3] as f64).powf(-0.5);
         let scores = q.matmul(k.transpose()).mul_scalar(scale); // [B, heads, T, T]
+        let scores = match bias {
+            Some(bias) => scores + bias.unsqueeze(),
+            None => scores,
+        };
         if look.wants(Site::Scores(block)) {
             look.see(Site::Scores(block), Seen::Heads(scores.clone()));
         }

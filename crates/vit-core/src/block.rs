@@ -1,7 +1,7 @@
 //! The pre-norm transformer block.
 
 use crate::attention::Attention;
-use crate::{Draw, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, drop_path};
+use crate::{Activation, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, drop_path};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -12,10 +12,18 @@ pub struct BlockConfig {
     pub width: usize,
     /// Attention heads.
     pub n_heads: usize,
-    /// Width of the MLP's hidden layer.
+    /// Width of the MLP's hidden layer, after gating where there is a gate.
     pub hidden: usize,
+    /// The MLP's activation.
+    pub activation: Activation,
+    /// Whether hidden values are gated by SiLU instead of activated.
+    pub swiglu: bool,
     /// Whether the fused projection has a bias.
     pub qkv_bias: bool,
+    /// Whether that bias covers keys.
+    pub key_bias: bool,
+    /// The grid of the block's own relative position bias, if it has one.
+    pub relative_grid: Option<Grid>,
     /// Initial LayerScale, if there is one.
     pub layer_scale: Option<f64>,
     /// Drop path rate of this block.
@@ -24,13 +32,34 @@ pub struct BlockConfig {
     pub eps: f64,
 }
 
-/// `fc2(GELU(fc1(x)))`
+/// `fc2(act(fc1(x)))`, or SwiGLU: `fc2(SiLU(a)·b)` with `[a; b] = fc1(x)`.
+///
+/// # Source
+/// Dosovitskiy et al.; SwiGLU: Shazeer, GLU Variants Improve Transformer, as in DINOv2's giant.
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// `[hidden, D]`
+    /// `[hidden, D]`; `[2·hidden, D]` with a gate.
     pub fc1: Linear,
     /// `[D, hidden]`
     pub fc2: Linear,
+    /// What stands between them; a gate where it is none.
+    #[module(skip)]
+    pub activation: Option<Activation>,
+}
+
+impl Mlp {
+    /// The hidden values, after activation or gating: `[B, T, D]` → `[B, T, hidden]`.
+    fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.fc1.forward(x);
+        match self.activation {
+            Some(activation) => activation.forward(x),
+            None => {
+                let [b, t, width2] = x.dims();
+                let half = |from: usize| x.clone().slice([0..b, 0..t, from..from + width2 / 2]);
+                vit_ops::silu(half(0)) * half(width2 / 2)
+            }
+        }
+    }
 }
 
 /// `x ← x + DropPath(γ₁·Attn(LN₁(x)))`, `x ← x + DropPath(γ₂·MLP(LN₂(x)))`.
@@ -59,16 +88,18 @@ pub struct Block {
 impl BlockConfig {
     /// A block with weights drawn by the scheme.
     pub fn init(&self, draw: &mut Draw) -> Block {
-        let Self { width, n_heads, hidden, qkv_bias, layer_scale, drop_path, eps } = *self;
+        let Self { width, hidden, layer_scale, drop_path, eps, .. } = *self;
+        let inner = if self.swiglu { 2 * hidden } else { hidden };
         let scale = |draw: &Draw| layer_scale.map(|value| LayerScale::init(width, value, draw));
         Block {
             norm1: LayerNorm::init(width, eps, draw),
-            attn: Attention::init(width, n_heads, qkv_bias, draw),
+            attn: Attention::init(self, draw),
             ls1: scale(draw),
             norm2: LayerNorm::init(width, eps, draw),
             mlp: Mlp {
-                fc1: Linear::init(width, hidden, true, draw),
+                fc1: Linear::init(width, inner, true, draw),
                 fc2: Linear::init(hidden, width, true, draw),
+                activation: (!self.swiglu).then_some(self.activation),
             },
             ls2: scale(draw),
             drop_path,
@@ -95,10 +126,37 @@ impl Block {
     /// - `x`: `[B, T, D]`; result as `x`
     ///
     /// `block` is the number under which its sites are offered.
+    ///
+    /// # Panics
+    /// When the block has a relative position bias, which needs the grid.
     pub fn forward(&self, x: Tensor<3>, block: usize, pass: &mut Pass) -> Tensor<3> {
+        assert!(self.attn.relative_grid.is_none(), "a relative position bias needs the grid");
+        self.forward_with(x, block, None, pass)
+    }
+
+    /// The same on the patches of a grid, with the bias that the blocks share or the block's own.
+    pub(crate) fn forward_on(
+        &self,
+        x: Tensor<3>,
+        block: usize,
+        grid: Grid,
+        shared: Option<&Tensor<3>>,
+        pass: &mut Pass,
+    ) -> Tensor<3> {
+        let bias = self.attn.relative_bias(grid).or_else(|| shared.cloned());
+        self.forward_with(x, block, bias, pass)
+    }
+
+    fn forward_with(
+        &self,
+        x: Tensor<3>,
+        block: usize,
+        bias: Option<Tensor<3>>,
+        pass: &mut Pass,
+    ) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
         show(pass.look, Site::Norm1(block), &normed);
-        let branch = self.attn.forward(normed, block, pass.look);
+        let branch = self.attn.forward(normed, block, bias, pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
         let branch = scaled(branch, self.ls1.as_ref());
         let x = x + drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
@@ -106,7 +164,7 @@ impl Block {
 
         let normed = self.norm2.forward(x.clone());
         show(pass.look, Site::Norm2(block), &normed);
-        let hidden = vit_ops::gelu(self.mlp.fc1.forward(normed));
+        let hidden = self.mlp.hidden(normed);
         show(pass.look, Site::MlpHidden(block), &hidden);
         let branch = self.mlp.fc2.forward(hidden);
         show(pass.look, Site::MlpOut(block), &branch);

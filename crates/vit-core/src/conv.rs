@@ -55,7 +55,7 @@ impl ConvConfig {
     pub fn init(&self, device: &Device, stream: &mut Stream) -> ConvNet {
         let mut draw = Draw { stream, device, scheme: InitScheme::Timm };
         let d = self.width;
-        let patch_embed = PatchEmbed::init(self.patch_px, d, &mut draw);
+        let patch_embed = PatchEmbed::init(self.patch_px, d, true, &mut draw);
         let block = |draw: &mut Draw| ConvBlock {
             dwconv: draw.uniform([d, 1, 3, 3], 1.0 / 3.0),
             norm: LayerNorm::init(d, 1e-6, draw),

@@ -3,13 +3,14 @@
 use crate::{BlockConfig, VitConfig};
 
 /// Multiply–accumulate operations of one block on `t` tokens: `t·D·3D` (qkv) + `2·t²·D` (scores and their weighted sum)
-/// + `t·D²` (projection) + `2·t·D·hidden` (MLP). Norms, biases and activations are not counted.
+/// + `t·D²` (projection) + `2·t·D·hidden` (MLP; `3·t·D·hidden` with a gate). Norms, biases and activations are not counted.
 ///
 /// # Source
 /// The counting of Dosovitskiy et al. and DeiT, whose ViT-B/16 has 17.6 G at 224 px.
 pub fn block_macs(block: &BlockConfig, t: usize) -> u64 {
     let (t, d, hidden) = (t as u64, block.width as u64, block.hidden as u64);
-    3 * t * d * d + 2 * t * t * d + t * d * d + 2 * t * d * hidden
+    let mlp_layers = if block.swiglu { 3 } else { 2 };
+    3 * t * d * d + 2 * t * t * d + t * d * d + mlp_layers * t * d * hidden
 }
 
 impl VitConfig {

@@ -28,6 +28,9 @@ pub enum InitScheme {
     Timm,
     /// MAE, MILAN.
     Mae,
+    /// Every value 0 and nothing drawn, for weights that are read right away; no recipe can name it.
+    #[serde(skip)]
+    Blank,
 }
 
 /// Draws parameters for a device.
@@ -41,12 +44,17 @@ pub struct Draw<'a> {
 }
 
 impl Draw<'_> {
+    fn is_blank(&self) -> bool {
+        self.scheme == InitScheme::Blank
+    }
+
     fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         Param::from_data(TensorData::new(values, shape), self.device)
     }
 
     /// Every element `value`.
     pub fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        let value = if self.is_blank() { 0.0 } else { value };
         self.param(vec![value; shape.iter().product()], shape)
     }
 
@@ -57,6 +65,9 @@ impl Draw<'_> {
 
     /// Normal with mean 0.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        if self.is_blank() {
+            return self.constant(shape, 0.0);
+        }
         let n: usize = shape.iter().product();
         let mut values = Vec::with_capacity(n + 1);
         while values.len() < n {
@@ -70,6 +81,9 @@ impl Draw<'_> {
 
     /// Uniform on `[−bound, bound)`.
     pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        if self.is_blank() {
+            return self.constant(shape, 0.0);
+        }
         let n: usize = shape.iter().product();
         let values = (0..n).map(|_| ((self.stream.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect();
         self.param(values, shape)
@@ -78,7 +92,7 @@ impl Draw<'_> {
     /// The weight `[o, i]` of a linear layer by the scheme.
     pub fn linear_weight(&mut self, n_out: usize, n_in: usize) -> Param<Tensor<2>> {
         match self.scheme {
-            InitScheme::Timm => self.normal([n_out, n_in], 0.02),
+            InitScheme::Timm | InitScheme::Blank => self.normal([n_out, n_in], 0.02),
             InitScheme::Mae => self.uniform([n_out, n_in], (6.0 / (n_in + n_out) as f64).sqrt()),
         }
     }

@@ -5,6 +5,7 @@
 //! map. [`Keep`] says what masking does: nothing, dropping tokens, or swapping them for the mask token. Parameters
 //! carry timm's names, so a weights file is a dump of the module.
 
+mod activation;
 mod attention;
 mod backbone;
 mod block;
@@ -18,13 +19,16 @@ mod layers;
 mod patch_embed;
 mod pos_embed;
 mod presets;
+mod relative_bias;
 mod site;
 mod tokens;
 mod vit;
+mod vit_config;
 pub mod weights;
 
+pub use activation::Activation;
 pub use backbone::{Backbone, Pass};
-pub use block::{Block, BlockConfig};
+pub use block::{Block, BlockConfig, Mlp};
 pub use conv::{ConvConfig, ConvNet};
 pub use cost::block_macs;
 pub use drop_path::drop_path;
@@ -34,7 +38,9 @@ pub use keep::Keep;
 pub use layers::{LayerNorm, LayerScale, Linear};
 pub use patch_embed::{PatchEmbed, frames, patchify, unpatchify};
 pub use pos_embed::{Resample, mae_sin_cos, resample_table, resize_matrix};
-pub use presets::{PRESETS, Preset, arch};
+pub use presets::{Given, PRESETS, Preset, arch, given_by_arch};
+pub use relative_bias::RelativeBias;
 pub use site::{Look, NoLook, Seen, Site};
 pub use tokens::Tokens;
-pub use vit::{Pool, Positions, Vit, VitConfig};
+pub use vit::Vit;
+pub use vit_config::{Pool, Positions, RelativePositions, VitConfig};

@@ -22,15 +22,15 @@ pub struct PatchProjection {
 
 impl PatchEmbed {
     /// Weights by the drawer's scheme.
-    pub fn init(patch_px: usize, width: usize, draw: &mut Draw) -> Self {
+    pub fn init(patch_px: usize, width: usize, bias: bool, draw: &mut Draw) -> Self {
         let shape = [width, 3, patch_px, patch_px];
         let fan_in = 3 * patch_px * patch_px;
         let default_bound = 1.0 / (fan_in as f64).sqrt();
         let weight = match draw.scheme {
-            InitScheme::Timm => draw.uniform(shape, default_bound),
+            InitScheme::Timm | InitScheme::Blank => draw.uniform(shape, default_bound),
             InitScheme::Mae => draw.uniform(shape, (6.0 / (fan_in + width) as f64).sqrt()),
         };
-        let bias = Some(draw.uniform([width], default_bound));
+        let bias = bias.then(|| draw.uniform([width], default_bound));
         Self { proj: PatchProjection { weight, bias } }
     }
 

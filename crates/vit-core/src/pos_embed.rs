@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// # Source
 /// `antialias`: timm (`bicubic`, a = −0.5, support widened when shrinking). `size`: MAE and DeiT (bicubic, a = −0.75,
 /// step from sizes). `offset`: DINO and iBOT (as `size`, but the step comes from the scale factor `(h + 0.1)/g`).
+/// `corner`: the original ViT and AugReg (linear, the corners of both grids coincide).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resample {
@@ -18,6 +19,8 @@ pub enum Resample {
     Size,
     /// DINO, iBOT.
     Offset,
+    /// ViT and AugReg in JAX.
+    Corner,
 }
 
 /// The cubic convolution kernel of Keys with parameter `a`.
@@ -32,7 +35,8 @@ fn cubic(x: f64, a: f64) -> f64 {
     0.0
 }
 
-/// The matrix `[to, from]`, row by row, that resamples a one-dimensional signal; half-pixel centers, borders clamped.
+/// The matrix `[to, from]`, row by row, that resamples a one-dimensional signal; half-pixel centers (but for
+/// `corner`), borders clamped.
 pub fn resize_matrix(from: usize, to: usize, convention: Resample) -> Vec<f64> {
     let mut matrix = vec![0.0; to * from];
     for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
@@ -40,6 +44,7 @@ pub fn resize_matrix(from: usize, to: usize, convention: Resample) -> Vec<f64> {
             Resample::Antialias => antialias_row(row, i, from as f64 / to as f64),
             Resample::Size => bicubic_row(row, i, from as f64 / to as f64),
             Resample::Offset => bicubic_row(row, i, from as f64 / (to as f64 + 0.1)),
+            Resample::Corner => corner_row(row, i, to),
         }
     }
     matrix
@@ -53,6 +58,15 @@ fn bicubic_row(row: &mut [f64], i: usize, step: f64) {
         let clamped = at.clamp(0.0, row.len() as f64 - 1.0) as usize;
         row[clamped] += cubic(center - at, -0.75);
     }
+}
+
+fn corner_row(row: &mut [f64], i: usize, to: usize) {
+    let last = row.len() - 1;
+    let at = if to > 1 { i as f64 * last as f64 / (to - 1) as f64 } else { 0.0 };
+    let left = (at.floor() as usize).min(last);
+    let right = (left + 1).min(last);
+    row[left] += 1.0 - (at - left as f64);
+    row[right] += at - left as f64;
 }
 
 fn antialias_row(row: &mut [f64], i: usize, step: f64) {
@@ -167,6 +181,8 @@ mod tests {
         assert_near(&apply(&signal, 6, Resample::Size), &size);
         assert_near(&apply(&signal, 6, Resample::Offset), &offset);
         assert_near(&apply(&signal, 6, Resample::Antialias), &antialias);
+        // Steps of 3/5 from corner to corner: at 0.6, 1.2, 1.8, 2.4.
+        assert_near(&apply(&signal, 6, Resample::Corner), &[1.0, 1.6, 2.4, 3.6, 5.6, 8.0]);
     }
 
     #[test]
@@ -196,7 +212,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_of_a_resize_matrix_sums_to_one(from in 1usize..20, to in 1usize..20) {
-            for convention in [Resample::Antialias, Resample::Size, Resample::Offset] {
+            for convention in [Resample::Antialias, Resample::Size, Resample::Offset, Resample::Corner] {
                 for row in resize_matrix(from, to, convention).chunks(from) {
                     prop_assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
                 }

@@ -1,6 +1,7 @@
 //! The published sizes, and how an architecture is spelled out in words.
 
 use crate::VitConfig;
+use serde_json::Value;
 
 /// A named size.
 #[derive(Clone, Copy, Debug)]
@@ -32,81 +33,122 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "vit-h", width: 1280, depth: 32, n_heads: 16, image_px: 224, source: "ViT" },
 ];
 
+/// Some options of a [`VitConfig`], by the names of its fields.
+pub type Given = serde_json::Map<String, Value>;
+
 /// Reads `vit-s/16` or `vit:dim=32,depth=3,heads=4,patch=8,image=32[,registers=4,…]`.
 ///
 /// # Errors
 /// One sentence that says what was expected and found.
 pub fn arch(text: &str) -> Result<VitConfig, String> {
-    let config = match (text.strip_prefix("vit:"), text.split_once('/')) {
-        (Some(options), _) => spelled_out(options)?,
-        (None, Some((name, patch))) => named(name, patch)?,
-        (None, None) => {
-            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-            return Err(format!(
-                "architecture: expected {}/PATCH or vit:dim=…,depth=…,heads=…,patch=…,image=…; found `{text}`",
-                names.join("|")
-            ));
-        }
-    };
+    let mut given = given_by_arch(text)?;
+    if let Some(preset) = text.split_once('/').and_then(|(name, _)| preset(name)) {
+        given.insert("image_px".into(), preset.image_px.into());
+    }
+    let needed = [
+        ("width", "dim"),
+        ("depth", "depth"),
+        ("n_heads", "heads"),
+        ("patch_px", "patch"),
+        ("image_px", "image"),
+    ];
+    if let Some((_, word)) = needed.iter().find(|(field, _)| !given.contains_key(*field)) {
+        return Err(format!("architecture: expected `{word}=…`; found `{text}`"));
+    }
+    let config = config_of(given)?;
     config.check()?;
     Ok(config)
 }
 
-fn named(name: &str, patch: &str) -> Result<VitConfig, String> {
-    let preset = PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+/// The options that a text gives, and no others: of a named size its width, depth, heads and patch.
+///
+/// # Errors
+/// As [`arch`], but nothing needs to be given.
+pub fn given_by_arch(text: &str) -> Result<Given, String> {
+    match (text.strip_prefix("vit:"), text.split_once('/')) {
+        (Some(options), _) => spelled_out(options),
+        (None, Some((name, patch))) => named(name, patch),
+        (None, None) => {
+            let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+            Err(format!(
+                "architecture: expected {}/PATCH or vit:dim=…,depth=…,heads=…,patch=…,image=…; found `{text}`",
+                names.join("|")
+            ))
+        }
+    }
+}
+
+/// The default configuration with these options.
+pub(crate) fn config_of(given: Given) -> Result<VitConfig, String> {
+    serde_json::from_value(Value::Object(given)).map_err(|error| format!("architecture: {error}"))
+}
+
+fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+fn named(name: &str, patch: &str) -> Result<Given, String> {
+    let preset = preset(name).ok_or_else(|| {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         format!("architecture: expected one of {}; found `{name}`", names.join(", "))
     })?;
-    let patch_px = number("patch", patch)?;
-    let Preset { width, depth, n_heads, image_px, .. } = *preset;
-    Ok(VitConfig { width, depth, n_heads, image_px, patch_px, ..VitConfig::default() })
+    let patch_px: usize = number("patch", patch)?;
+    let sizes = [
+        ("width", preset.width),
+        ("depth", preset.depth),
+        ("n_heads", preset.n_heads),
+        ("patch_px", patch_px),
+    ];
+    Ok(sizes.into_iter().map(|(field, size)| (field.to_owned(), size.into())).collect())
 }
 
-fn spelled_out(options: &str) -> Result<VitConfig, String> {
-    const KEYS: &str = "dim, depth, heads, patch, image, registers, mlp_ratio, qkv_bias, class_token, pool, \
-                        positions, position_of_class, layer_scale, drop_path, classes, eps, resample";
-    let mut config = VitConfig::default();
-    let mut missing = vec!["dim", "depth", "heads", "patch", "image"];
+fn spelled_out(options: &str) -> Result<Given, String> {
+    const KEYS: &str = "dim, depth, heads, patch, image, registers, mlp_ratio, activation, swiglu, qkv_bias, \
+                        key_bias, patch_bias, class_token, distilled, pool, positions, position_of_class, \
+                        position_of_registers, relative_positions, pre_norm, layer_scale, drop_path, classes, \
+                        head_bias, mask_token, eps, resample";
+    let mut given = Given::new();
     for option in options.split(',') {
         let (key, value) = option
             .split_once('=')
             .ok_or_else(|| format!("architecture: expected key=value; found `{option}`"))?;
-        missing.retain(|&name| name != key);
-        let quoted = |value: &str| serde_json::Value::String(value.to_owned());
-        match key {
-            "dim" => config.width = number(key, value)?,
-            "depth" => config.depth = number(key, value)?,
-            "heads" => config.n_heads = number(key, value)?,
-            "patch" => config.patch_px = number(key, value)?,
-            "image" => config.image_px = number(key, value)?,
-            "registers" => config.n_registers = number(key, value)?,
-            "classes" => config.n_classes = number(key, value)?,
-            "mlp_ratio" => config.mlp_ratio = number(key, value)?,
-            "drop_path" => config.drop_path = number(key, value)?,
-            "eps" => config.eps = number(key, value)?,
-            "layer_scale" => config.layer_scale = Some(number(key, value)?),
-            "qkv_bias" => config.qkv_bias = number(key, value)?,
-            "class_token" => config.class_token = number(key, value)?,
-            "position_of_class" => config.position_of_class = number(key, value)?,
-            "pool" => config.pool = choice(key, quoted(value))?,
-            "positions" => config.positions = choice(key, quoted(value))?,
-            "resample" => config.resample = choice(key, quoted(value))?,
+        let count = || number::<usize>(key, value).map(Value::from);
+        let (field, value) = match key {
+            "dim" => ("width", count()?),
+            "heads" => ("n_heads", count()?),
+            "patch" => ("patch_px", count()?),
+            "image" => ("image_px", count()?),
+            "registers" => ("n_registers", count()?),
+            "classes" => ("n_classes", count()?),
+            "depth" => ("depth", count()?),
+            "mlp_ratio" | "drop_path" | "eps" | "layer_scale" => (key, number::<f64>(key, value)?.into()),
+            "qkv_bias"
+            | "key_bias"
+            | "patch_bias"
+            | "class_token"
+            | "distilled"
+            | "position_of_class"
+            | "position_of_registers"
+            | "pre_norm"
+            | "head_bias"
+            | "mask_token"
+            | "swiglu" => (key, number::<bool>(key, value)?.into()),
+            "pool" | "positions" | "resample" | "activation" | "relative_positions" => {
+                let alone = Given::from_iter([(key.to_owned(), value.into())]);
+                config_of(alone)
+                    .map_err(|error| error.replacen("architecture", &format!("architecture, {key}"), 1))?;
+                (key, value.into())
+            }
             _ => return Err(format!("architecture: expected one of {KEYS}; found `{key}`")),
-        }
+        };
+        given.insert(field.to_owned(), value);
     }
-    if let Some(key) = missing.first() {
-        return Err(format!("architecture: expected `{key}=…`; found `vit:{options}`"));
-    }
-    Ok(config)
+    Ok(given)
 }
 
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
     let kind = std::any::type_name::<T>();
     value.parse().map_err(|_| format!("architecture, {key}: expected a {kind}; found `{value}`"))
-}
-
-fn choice<T: serde::de::DeserializeOwned>(key: &str, value: serde_json::Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| format!("architecture, {key}: {error}"))
 }
 
 #[cfg(test)]
@@ -135,9 +177,13 @@ mod tests {
 
     #[test]
     fn the_count_from_sizes_is_the_count_of_the_module() {
-        for text in
-            ["vit-ti/16", "vit:dim=24,depth=2,heads=3,patch=8,image=32,registers=4,layer_scale=0.1,classes=7"]
-        {
+        for text in [
+            "vit-ti/16",
+            "vit:dim=24,depth=2,heads=3,patch=8,image=32,registers=4,layer_scale=0.1,classes=7",
+            "vit:dim=24,depth=2,heads=3,patch=8,image=32,distilled=true,classes=7,swiglu=true,pre_norm=true",
+            "vit:dim=24,depth=2,heads=3,patch=8,image=32,positions=none,relative_positions=per-block,key_bias=false",
+            "vit:dim=24,depth=2,heads=3,patch=8,image=32,relative_positions=shared,patch_bias=false,head_bias=false,classes=2",
+        ] {
             let config = arch(text).expect(text);
             let model = config.init(&vit_ops::cpu_device(), &mut stream(0));
             assert_eq!(model.num_params(), config.n_params(), "{text}");

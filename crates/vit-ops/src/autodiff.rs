@@ -1,6 +1,6 @@
 //! The hand-written gradients: one node per operation, from the trait's `*_backward` methods.
 
-use crate::{AdamWStep, VitBackend};
+use crate::{AdamWStep, Gate, VitBackend};
 use burn::backend::Backend;
 use burn::backend::autodiff::{
     Autodiff,
@@ -15,9 +15,13 @@ struct Linear;
 #[derive(Debug)]
 struct Gelu;
 #[derive(Debug)]
+struct Gated;
+#[derive(Debug)]
 struct LayerNorm;
 #[derive(Debug)]
 struct Attention;
+#[derive(Debug)]
+struct AttentionBiased;
 
 impl<B: VitBackend> Backward<B, 3> for Linear {
     type State = (FloatTensor<B>, FloatTensor<B>);
@@ -43,6 +47,19 @@ impl<B: VitBackend> Backward<B, 1> for Gelu {
         let grad = grads.consume::<B>(&ops.node);
         if let Some(node) = parent {
             grads.register::<B>(node.id, B::vit_gelu_backward(ops.state, grad));
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Gated {
+    type State = (FloatTensor<B>, Gate);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, gate) = ops.state;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_gated_backward(x, grad, gate));
         }
     }
 }
@@ -76,6 +93,23 @@ impl<B: VitBackend> Backward<B, 1> for Attention {
     }
 }
 
+impl<B: VitBackend> Backward<B, 2> for AttentionBiased {
+    type State = (FloatTensor<B>, FloatTensor<B>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [of_qkv, of_bias] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (qkv, bias, n_heads) = ops.state;
+        if let Some(node) = of_bias {
+            let dbias = B::vit_attention_bias_backward(qkv.clone(), bias.clone(), grad.clone(), n_heads);
+            grads.register::<B>(node.id, dbias);
+        }
+        if let Some(node) = of_qkv {
+            grads.register::<B>(node.id, B::vit_attention_biased_backward(qkv, bias, grad, n_heads));
+        }
+    }
+}
+
 /// What Burn's own autodiff does for the same case: first order only.
 const FIRST_ORDER: &str = "gradients of gradients are not available for this operation";
 
@@ -105,6 +139,15 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
         }
     }
 
+    fn vit_gated(x: FloatTensor<Self>, gate: Gate) -> FloatTensor<Self> {
+        let guards = [x.node()];
+        let x = x.into_primitive();
+        match Gated.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x.clone(), gate), B::vit_gated(x, gate)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_gated(x, gate)),
+        }
+    }
+
     fn vit_layer_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -131,6 +174,22 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
         }
     }
 
+    fn vit_attention_biased(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+    ) -> FloatTensor<Self> {
+        let guards = [qkv.node(), bias.node()];
+        let (qkv, bias) = (qkv.into_primitive(), bias.into_primitive());
+        match AttentionBiased.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::vit_attention_biased(qkv.clone(), bias.clone(), n_heads);
+                prep.finish((qkv, bias, n_heads), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_attention_biased(qkv, bias, n_heads)),
+        }
+    }
+
     fn vit_linear_backward(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
@@ -140,6 +199,10 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
     }
 
     fn vit_gelu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_gated_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: Gate) -> FloatTensor<Self> {
         panic!("{FIRST_ORDER}")
     }
 
@@ -153,6 +216,24 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
     }
 
     fn vit_attention_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: usize) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_attention_biased_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: usize,
+    ) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_attention_bias_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: usize,
+    ) -> FloatTensor<Self> {
         panic!("{FIRST_ORDER}")
     }
 

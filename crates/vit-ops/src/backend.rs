@@ -27,6 +27,15 @@ pub struct AdamWStep {
     pub t: u32,
 }
 
+/// What gates `x·σ(linear·x + cubic·x³)`: SiLU, Quick GELU and the tanh form of GELU are all of this form.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gate {
+    /// Coefficient of `x`.
+    pub linear: f64,
+    /// Coefficient of `x³`.
+    pub cubic: f64,
+}
+
 /// Operations a Vision Transformer spends its time in, beside Burn's own.
 ///
 /// Every method has a portable body; a backend overrides what it can do faster. Gradients are written by hand in
@@ -57,6 +66,14 @@ pub trait VitBackend: Backend {
     fn vit_gelu_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         portable::gelu_backward::<Self>(x, grad)
     }
+    /// `x·σ(g(x))` with `g(x) = linear·x + cubic·x³`.
+    fn vit_gated(x: FloatTensor<Self>, gate: Gate) -> FloatTensor<Self> {
+        portable::gated::<Self>(x, gate)
+    }
+    /// Gradient of [`Self::vit_gated`]: `dy·σ(g)·(1 + x·g'·(1 − σ(g)))`.
+    fn vit_gated_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>, gate: Gate) -> FloatTensor<Self> {
+        portable::gated_backward::<Self>(x, grad, gate)
+    }
     /// LayerNorm over the last dimension with the biased variance.
     fn vit_layer_norm(
         x: FloatTensor<Self>,
@@ -86,6 +103,32 @@ pub trait VitBackend: Backend {
         n_heads: usize,
     ) -> FloatTensor<Self> {
         portable::attention_backward::<Self>(qkv, grad, n_heads)
+    }
+    /// [`Self::vit_attention`] with `bias`, `[heads, T, T]`, added to the scaled scores of every image.
+    fn vit_attention_biased(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+    ) -> FloatTensor<Self> {
+        portable::attention_biased::<Self>(qkv, bias, n_heads)
+    }
+    /// Gradient of [`Self::vit_attention_biased`] with respect to the fused qkv.
+    fn vit_attention_biased_backward(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        n_heads: usize,
+    ) -> FloatTensor<Self> {
+        portable::attention_biased_backward::<Self>(qkv, bias, grad, n_heads).0
+    }
+    /// Gradient of [`Self::vit_attention_biased`] with respect to the bias, summed over images in order.
+    fn vit_attention_bias_backward(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        n_heads: usize,
+    ) -> FloatTensor<Self> {
+        portable::attention_biased_backward::<Self>(qkv, bias, grad, n_heads).1
     }
     /// One AdamW step: `(p, m, v)` after it.
     fn vit_adamw(

@@ -1,6 +1,6 @@
 //! The trait's operations on ordinary tensors: what the crates above call.
 
-use crate::{AdamWStep, VitBackend};
+use crate::{AdamWStep, Gate, VitBackend};
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
@@ -32,6 +32,36 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
 /// Hendrycks and Gimpel, Gaussian Error Linear Units; the erf form that PyTorch calls `gelu`.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as VitBackend>::vit_gelu(x.into_dispatch()))
+}
+
+/// The tanh form of GELU, `½x(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, elementwise; the same as `x·σ` of twice the
+/// argument of tanh.
+///
+/// # Source
+/// Hendrycks and Gimpel, Gaussian Error Linear Units; what JAX calls `gelu` and PyTorch `gelu(approximate="tanh")`.
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let linear = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+    gated(x, Gate { linear, cubic: 0.044_715 * linear })
+}
+
+/// Quick GELU, `x·σ(1.702·x)`, elementwise.
+///
+/// # Source
+/// Hendrycks and Gimpel, Gaussian Error Linear Units, the sigmoid form; the activation of CLIP.
+pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    gated(x, Gate { linear: 1.702, cubic: 0.0 })
+}
+
+/// SiLU, `x·σ(x)`, elementwise.
+///
+/// # Source
+/// Hendrycks and Gimpel, Gaussian Error Linear Units; the gate of SwiGLU (Shazeer, GLU Variants Improve Transformer).
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    gated(x, Gate { linear: 1.0, cubic: 0.0 })
+}
+
+fn gated<const D: usize>(x: Tensor<D>, gate: Gate) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as VitBackend>::vit_gated(x.into_dispatch(), gate))
 }
 
 /// `y = γ·(x − mean)/√(var + ε) + β` over the last dimension, with the biased variance.
@@ -73,6 +103,29 @@ pub fn attention(qkv: Tensor<3>, n_heads: usize) -> Tensor<3> {
     let [_, _, width3] = qkv.dims();
     assert!(width3 % (3 * n_heads) == 0, "attention: qkv {:?}, {n_heads} heads", qkv.dims());
     Tensor::from_dispatch(<Dispatch as VitBackend>::vit_attention(qkv.into_dispatch(), n_heads))
+}
+
+/// [`attention`] with a bias on the scores: `softmax(q·kᵀ/√d + bias)·v` per head.
+///
+/// # Shapes
+/// - `qkv`: `[B, T, 3D]`, as for [`attention`]; `bias`: `[heads, T, T]`, rows are queries, the same for every image
+/// - result: `[B, T, D]`
+///
+/// # Panics
+/// When `3D` is not divisible by `3·n_heads`, or the bias has another shape.
+///
+/// # Source
+/// Bao et al., BEiT; Liu et al., Swin Transformer: relative position bias.
+pub fn attention_biased(qkv: Tensor<3>, bias: Tensor<3>, n_heads: usize) -> Tensor<3> {
+    let [_, t, width3] = qkv.dims();
+    assert!(
+        width3 % (3 * n_heads) == 0 && bias.dims() == [n_heads, t, t],
+        "attention_biased: qkv {:?}, bias {:?}, {n_heads} heads",
+        qkv.dims(),
+        bias.dims()
+    );
+    let (qkv, bias) = (qkv.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as VitBackend>::vit_attention_biased(qkv, bias, n_heads))
 }
 
 /// One AdamW step on plain (not differentiated) tensors: `(param, m, v)` after it; see [`AdamWStep`].

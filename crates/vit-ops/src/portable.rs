@@ -1,6 +1,6 @@
 //! Portable bodies of the trait, made of Burn's own primitives: the reference of every fused kernel.
 
-use crate::AdamWStep;
+use crate::{AdamWStep, Gate};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Slice};
@@ -50,6 +50,28 @@ pub(crate) fn gelu_backward<B: Backend>(x: F<B>, grad: F<B>) -> F<B> {
     let density = B::float_mul_scalar(B::float_exp(half_square), (1.0 / (2.0 * PI).sqrt()).into());
     let slope = B::float_add(normal_cdf::<B>(x.clone()), B::float_mul(x, density));
     B::float_mul(grad, slope)
+}
+
+/// `σ(g(x))`
+fn opening<B: Backend>(x: F<B>, gate: Gate) -> F<B> {
+    let square = B::float_mul(x.clone(), x.clone());
+    let slope = B::float_add_scalar(B::float_mul_scalar(square, gate.cubic.into()), gate.linear.into());
+    let below = B::float_exp(B::float_neg(B::float_mul(x, slope)));
+    B::float_recip(B::float_add_scalar(below, 1.0.into()))
+}
+
+pub(crate) fn gated<B: Backend>(x: F<B>, gate: Gate) -> F<B> {
+    B::float_mul(x.clone(), opening::<B>(x, gate))
+}
+
+pub(crate) fn gated_backward<B: Backend>(x: F<B>, grad: F<B>, gate: Gate) -> F<B> {
+    let open = opening::<B>(x.clone(), gate);
+    let square = B::float_mul(x.clone(), x.clone());
+    let slope =
+        B::float_add_scalar(B::float_mul_scalar(square, (3.0 * gate.cubic).into()), gate.linear.into());
+    let shut = B::float_add_scalar(B::float_neg(open.clone()), 1.0.into());
+    let inner = B::float_add_scalar(B::float_mul(B::float_mul(x, slope), shut), 1.0.into());
+    B::float_mul(grad, B::float_mul(open, inner))
 }
 
 /// The normalized rows and `1/√(var + ε)` of `[n, D]`.
@@ -109,11 +131,18 @@ fn softmax<B: Backend>(scores: F<B>) -> F<B> {
     B::float_div(exp.clone(), B::float_sum_dim(exp, last))
 }
 
-/// Attention after softmax, with q already scaled by `d^-½`.
-fn probabilities<B: Backend>(q: F<B>, k: F<B>) -> F<B> {
+/// Attention after softmax, `softmax(q·kᵀ/√d + bias)`.
+fn probabilities<B: Backend>(q: F<B>, k: F<B>, bias: Option<F<B>>) -> F<B> {
     let d = q.shape()[3] as f64;
     let scores = B::float_matmul(q, B::float_transpose(k)); // [B, heads, T, T]
-    softmax::<B>(B::float_mul_scalar(scores, d.powf(-0.5).into()))
+    let scores = B::float_mul_scalar(scores, d.powf(-0.5).into());
+    match bias {
+        Some(bias) => {
+            let [heads, t, _] = bias.shape().dims::<3>();
+            softmax::<B>(B::float_add(scores, B::float_reshape(bias, Shape::new([1, heads, t, t]))))
+        }
+        None => softmax::<B>(scores),
+    }
 }
 
 /// Merges `[B, heads, T, d]` into `[B, T, D]`.
@@ -124,23 +153,51 @@ fn merge<B: Backend>(x: F<B>) -> F<B> {
 
 pub(crate) fn attention<B: Backend>(qkv: F<B>, n_heads: usize) -> F<B> {
     let [q, k, v] = split::<B>(qkv, n_heads);
-    merge::<B>(B::float_matmul(probabilities::<B>(q, k), v))
+    merge::<B>(B::float_matmul(probabilities::<B>(q, k, None), v))
+}
+
+pub(crate) fn attention_biased<B: Backend>(qkv: F<B>, bias: F<B>, n_heads: usize) -> F<B> {
+    let [q, k, v] = split::<B>(qkv, n_heads);
+    merge::<B>(B::float_matmul(probabilities::<B>(q, k, Some(bias)), v))
 }
 
 pub(crate) fn attention_backward<B: Backend>(qkv: F<B>, grad: F<B>, n_heads: usize) -> F<B> {
+    backward_of_attention::<B>(qkv, None, grad, n_heads).0
+}
+
+/// The gradients of the fused qkv and of the bias.
+pub(crate) fn attention_biased_backward<B: Backend>(
+    qkv: F<B>,
+    bias: F<B>,
+    grad: F<B>,
+    n_heads: usize,
+) -> (F<B>, F<B>) {
+    let [heads, t, _] = bias.shape().dims::<3>();
+    let (dqkv, dscores) = backward_of_attention::<B>(qkv, Some(bias), grad, n_heads);
+    (dqkv, B::float_reshape(B::float_sum_dim(dscores, 0), Shape::new([heads, t, t])))
+}
+
+/// The gradients of the fused qkv and of the scores after scaling, `[B, heads, T, T]`.
+fn backward_of_attention<B: Backend>(
+    qkv: F<B>,
+    bias: Option<F<B>>,
+    grad: F<B>,
+    n_heads: usize,
+) -> (F<B>, F<B>) {
     let [b, t, width] = grad.shape().dims::<3>();
     let d = width / n_heads;
     let scale = (d as f64).powf(-0.5);
     let [q, k, v] = split::<B>(qkv, n_heads);
     let grad = B::float_permute(B::float_reshape(grad, Shape::new([b, t, n_heads, d])), &[0, 2, 1, 3]);
-    let p = probabilities::<B>(q.clone(), k.clone()); // [B, heads, T, T]
+    let p = probabilities::<B>(q.clone(), k.clone(), bias); // [B, heads, T, T]
     let dv = B::float_matmul(B::float_transpose(p.clone()), grad.clone());
     let dp = B::float_matmul(grad, B::float_transpose(v));
     let row = B::float_sum_dim(B::float_mul(dp.clone(), p.clone()), 3);
-    let ds = B::float_mul_scalar(B::float_mul(p, B::float_sub(dp, row)), scale.into());
+    let dscores = B::float_mul(p, B::float_sub(dp, row));
+    let ds = B::float_mul_scalar(dscores.clone(), scale.into());
     let dq = B::float_matmul(ds.clone(), k);
     let dk = B::float_matmul(B::float_transpose(ds), q);
-    B::float_cat(vec![merge::<B>(dq), merge::<B>(dk), merge::<B>(dv)], 2)
+    (B::float_cat(vec![merge::<B>(dq), merge::<B>(dk), merge::<B>(dv)], 2), dscores)
 }
 
 pub(crate) fn adamw<B: Backend>(

@@ -3,7 +3,10 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
-use vit_ops::{AdamWStep, adamw_step, attention, ema_step, gelu, layer_norm, linear};
+use vit_ops::{
+    AdamWStep, adamw_step, attention, attention_biased, ema_step, gelu, gelu_tanh, layer_norm, linear,
+    quick_gelu, silu,
+};
 
 /// Fused f32 against portable f64: a few units in the last place of sums over at most a few hundred terms.
 const FUSED_TOLERANCE: f64 = 2e-5;
@@ -86,6 +89,10 @@ fn op_gelu(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
     gelu(x[0].clone())
 }
 
+fn op_gated(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
+    [gelu_tanh, quick_gelu, silu][sizes[0]](x[0].clone())
+}
+
 fn op_layer_norm(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
     layer_norm(x[0].clone(), x[1].clone().flatten(0, 1), x[2].clone().flatten(0, 1), 1e-6)
 }
@@ -94,6 +101,14 @@ fn op_layer_norm(x: &[Tensor<2>], _: &[usize]) -> Tensor<2> {
 fn op_attention(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
     let width3 = x[0].dims()[1];
     attention(x[0].clone().reshape([sizes[0], sizes[1], width3]), sizes[2]).flatten(0, 1)
+}
+
+/// `sizes`: images, tokens, heads.
+fn op_attention_biased(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
+    let &[b, t, heads] = sizes else { panic!("three sizes") };
+    let width3 = x[0].dims()[1];
+    let bias = x[1].clone().reshape([heads, t, t]);
+    attention_biased(x[0].clone().reshape([b, t, width3]), bias, heads).flatten(0, 1)
 }
 
 proptest! {
@@ -110,6 +125,18 @@ proptest! {
     }
 
     #[test]
+    fn gated_activations_agree_with_their_reference(n in 1usize..50, w in 1usize..70, which in 0usize..3) {
+        check(op_gated, &[[n, w]], &[which]);
+    }
+
+    #[test]
+    fn attention_with_a_bias_agrees_with_its_reference(
+        b in 1usize..3, t in 1usize..20, heads in 1usize..4, d in 1usize..9,
+    ) {
+        check(op_attention_biased, &[[b * t, 3 * heads * d], [heads * t, t]], &[b, t, heads]);
+    }
+
+    #[test]
     fn layer_norm_agrees_with_its_reference(n in 1usize..150, w in 2usize..70) {
         check(op_layer_norm, &[[n, w], [1, w], [1, w]], &[]);
     }
@@ -123,6 +150,27 @@ proptest! {
 #[test]
 fn attention_over_more_queries_than_one_tile_agrees_with_its_reference() {
     check(op_attention, &[[301, 3 * 2 * 4]], &[1, 301, 2]);
+}
+
+#[test]
+fn attention_with_a_bias_over_more_queries_than_one_tile_agrees_with_its_reference() {
+    check(op_attention_biased, &[[301, 3 * 2 * 4], [602, 301]], &[1, 301, 2]);
+}
+
+#[test]
+fn a_bias_of_zeros_changes_nothing() {
+    let qkv = tensor(&wave(5 * 12, 0.4), [5, 12], DType::F32).reshape([1, 5, 12]);
+    let bias = Tensor::zeros([2, 5, 5], &device());
+    assert_eq!(attention_biased(qkv.clone(), bias, 2).into_data(), attention(qkv, 2).into_data());
+}
+
+#[test]
+fn the_gated_activations_have_the_published_values() {
+    let x = || tensor(&[-1.0, 0.5, 2.0], [1, 3], DType::F32);
+    assert_near("tanh", &values(gelu_tanh(x())), &[-0.158_808_0, 0.345_714_0, 1.954_597_7], 2e-7);
+    assert_near("quick", &values(quick_gelu(x())), &[-0.154_204_2, 0.350_388_4, 1.935_658_6], 2e-7);
+    // x/(1 + e^−x): −1/(1 + e), 0.5/(1 + e^−½), 2/(1 + e^−2)
+    assert_near("silu", &values(silu(x())), &[-0.268_941_4, 0.311_229_7, 1.761_594_2], 2e-7);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub fn layer_id(name: &str, prefix: &str, depth: usize) -> usize {
         let block = rest.split('.').next().and_then(|block| block.parse::<usize>().ok());
         return block.map_or(depth + 1, |block| (block + 1).min(depth + 1));
     }
-    let first = ["cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed."];
+    let first = ["cls_token", "dist_token", "reg_token", "mask_token", "pos_embed", "patch_embed."];
     if first.iter().any(|known| name.starts_with(known)) { 0 } else { depth + 1 }
 }
 

@@ -1,6 +1,7 @@
 //! `analyze`: what does a trained network do?
 
 use crate::args::Common;
+use crate::models::Words;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -30,9 +31,9 @@ pub(crate) struct Args {
     /// A model: a weights file, a run folder, or an architecture; may be given again
     #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
     weights: Vec<String>,
-    /// The architecture of weights files that do not say it themselves
-    #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
-    arch: Option<String>,
+    /// What weights do not say themselves.
+    #[command(flatten)]
+    words: Words,
     /// The data, as a URI
     #[arg(long, value_name = "DATA", value_parser = Names(names::datasets), hide_possible_values = true)]
     data: Option<String>,
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let resolved = recipe::to_json(&recipe);
     let open = |weights: &String| {
         let asked = std::slice::from_ref(&asked);
-        let stage = stage(&recipe, weights, args.arch.as_deref(), asked, &settings)?;
+        let stage = stage(&recipe, weights, &args.words, asked, &settings)?;
         stage.tell(&progress);
         anyhow::Ok(stage)
     };

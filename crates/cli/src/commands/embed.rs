@@ -3,7 +3,7 @@
 use crate::args::Common;
 use crate::data::{self, View};
 use crate::embedding::{Format, Spill};
-use crate::models;
+use crate::models::{self, Words};
 use crate::names::{self, Names};
 use crate::outcome::{Done, Stop};
 use crate::progress::{self, Progress};
@@ -40,9 +40,9 @@ pub(crate) struct Args {
     /// The model: a weights file, a run folder, or an architecture
     #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
     weights: String,
-    /// The architecture of a weights file that does not say it itself
-    #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
-    arch: Option<String>,
+    /// What weights do not say themselves.
+    #[command(flatten)]
+    words: Words,
     /// The data, as a URI
     #[arg(long, value_name = "DATA", value_parser = Names(names::datasets), hide_possible_values = true)]
     data: String,
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         bail!("--out: expected a new file, or --overwrite; found one that is there: {}", out.display());
     }
     let settings = Settings::of(common)?;
-    let model = models::open(&args.weights, args.arch.as_deref(), &settings)?;
+    let model = models::open(&args.weights, &args.words, &settings)?;
     let selects = unique(parse_selects(
         args.select.as_deref().unwrap_or(default_select(&model.backbone)),
         &model.backbone,

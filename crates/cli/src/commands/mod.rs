@@ -6,6 +6,8 @@ pub(crate) mod completions;
 pub(crate) mod data;
 mod dry_run;
 pub(crate) mod embed;
+pub(crate) mod export;
+pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod pretrain;
 pub(crate) mod probe;

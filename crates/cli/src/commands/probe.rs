@@ -2,6 +2,7 @@
 
 use crate::args::Common;
 use crate::expect;
+use crate::models::Words;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -31,9 +32,9 @@ pub(crate) struct Args {
     /// The model: a weights file, a run folder, or an architecture
     #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
     weights: Option<String>,
-    /// The architecture of a weights file that does not say it itself
-    #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
-    arch: Option<String>,
+    /// What weights do not say themselves.
+    #[command(flatten)]
+    words: Words,
     /// The data, as a URI
     #[arg(long, value_name = "DATA", value_parser = Names(names::datasets), hide_possible_values = true)]
     data: Option<String>,
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let settings = Settings::of(common)?.with_seed(recipe.seed);
     let out = OutDir::claim(common.out.as_deref(), "probe", common.overwrite, false)?;
     let asked = [asked];
-    let stage = stage(&recipe, weights, args.arch.as_deref(), &asked, &settings)?;
+    let stage = stage(&recipe, weights, &args.words, &asked, &settings)?;
     stage.tell(&progress);
     let Some(mut findings) = stage.run(&asked, &settings, &progress)?.pop() else {
         bail!("probe: expected findings; found none: {}", args.probe);

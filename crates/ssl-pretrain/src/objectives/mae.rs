@@ -6,8 +6,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{
-    Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass, Pool,
-    Positions, Resample, Vit, VitConfig, block_macs, mae_sin_cos, patchify, unpatchify, weights::start_from,
+    Activation, Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass,
+    Pool, Positions, RelativePositions, Resample, Vit, VitConfig, block_macs, mae_sin_cos, patchify,
+    unpatchify, weights::start_from,
 };
 use vit_data::{Seed, ViewPlan};
 use vit_train::{Batch, Objective, Preview, SampleCost, Step, StepOut, Term, Tile, ViewConfig};
@@ -91,6 +92,10 @@ fn decoder_block(config: &MaeConfig, eps: f64) -> BlockConfig {
         layer_scale: None,
         drop_path: 0.0,
         eps,
+        activation: Activation::Gelu,
+        swiglu: false,
+        key_bias: true,
+        relative_grid: None,
     }
 }
 
@@ -239,6 +244,10 @@ impl Objective for Mae {
     ) -> Result<Self, String> {
         if encoder.n_registers > 0 || encoder.drop_path > 0.0 {
             return Err("expected neither registers nor drop path for MAE; found one of them".into());
+        }
+        if encoder.distilled || encoder.relative_positions != RelativePositions::None {
+            let expected = "expected neither a distillation token nor relative positions for MAE";
+            return Err(format!("{expected}; found one of them"));
         }
         if !encoder.width.is_multiple_of(4) {
             return Err(format!("expected a width divisible by 4; found {}", encoder.width));

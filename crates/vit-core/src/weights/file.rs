@@ -1,7 +1,8 @@
 //! Weights files: safetensors under timm's names, the whole configuration in the metadata, read tensor by tensor.
 
 use super::files::METADATA_KEY;
-use super::{NamedParam, TensorFile, WeightsError, assign, names, params};
+use super::input::InputTransform;
+use super::{INPUT_KEY, NamedParam, TensorFile, WeightsError, assign, names, params};
 use crate::{Backbone, ConvConfig, VitConfig, stream};
 use burn::tensor::Device;
 use safetensors::tensor::{Dtype, TensorView};
@@ -36,6 +37,11 @@ impl ModelConfig {
             Self::Conv(config) => Backbone::Conv(config.init(device, &mut stream(seed))),
         }
     }
+}
+
+/// The input transform in our own metadata, where the file has it.
+pub fn input_of(file: &TensorFile) -> Option<InputTransform> {
+    serde_json::from_str(file.meta().get(INPUT_KEY)?.as_str()?).ok()
 }
 
 /// Writes named tensors and one JSON text of metadata; to a temporary name first, then renamed.
@@ -108,9 +114,9 @@ pub fn load(path: &Path, config: Option<&ModelConfig>, device: &Device) -> Resul
             path: path.to_owned(),
         })?;
     }
-    match config.init(device, 0) {
-        Backbone::Vit(vit) => Ok(Backbone::Vit(fill(vit, &file)?)),
-        Backbone::Conv(conv) => Ok(Backbone::Conv(fill(conv, &file)?)),
+    match &config {
+        ModelConfig::Vit(vit) => Ok(Backbone::Vit(fill(vit.blank(device), &file)?)),
+        ModelConfig::Conv(conv) => Ok(Backbone::Conv(fill(conv.init(device, &mut stream(0)), &file)?)),
     }
 }
 

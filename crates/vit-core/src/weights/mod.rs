@@ -3,20 +3,37 @@
 //! A module's fields carry timm's names, so the path of a parameter *is* its public name
 //! (`blocks.3.attn.qkv.weight`). Loading is strict: every parameter of the module must be there in its shape, and
 //! nothing else may be.
+//!
+//! Files of other people have other names. A [`Checkpoint`] finds out which, settles what names and shapes cannot tell,
+//! and accounts for every tensor before a value is read.
 
+mod audit;
+mod checkpoint;
+mod export;
 mod file;
 mod files;
+mod heads;
+mod input;
+mod layouts;
 mod transfer;
 mod walk;
 
-pub use file::{ModelConfig, load, save, save_tensors};
+pub use audit::{Audit, Decision, Matched, Misshapen};
+pub use checkpoint::Checkpoint;
+pub use export::{Names, export};
+pub use file::{ModelConfig, input_of, load, save, save_tensors};
 pub use files::{Dtype, Entry, Format, TensorFile};
+pub use input::{Framing, InputTransform, Interpolation};
+pub use layouts::{Branch, FAMILIES, Family, Hints, LAYOUTS, Layout, family};
 pub use transfer::{Started, start_from};
 pub use walk::{
     ByName, MapByName, NamedParam, Read, assign, map_by_name, map_params, names, params, visit_by_name,
 };
 
 use std::path::PathBuf;
+
+/// The key of the input transform inside a safetensors header.
+const INPUT_KEY: &str = "vitscope.input";
 
 /// What can be wrong with weights: what, expected, found, where.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +103,14 @@ pub enum WeightsError {
     Unexpected {
         /// Its name.
         name: String,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Not every parameter was found, or not every tensor is explained.
+    #[error("incomplete weights: expected every parameter and nothing unexplained; found {problems}: {path}", path = path.display())]
+    Incomplete {
+        /// The first problems, a sentence each.
+        problems: String,
         /// Which file.
         path: PathBuf,
     },

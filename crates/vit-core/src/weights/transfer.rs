@@ -36,18 +36,19 @@ pub fn start_from(vit: Vit, from: &Vit) -> Result<Started, String> {
         ("heads", want.n_heads, have.n_heads),
         ("patch", want.patch_px, have.patch_px),
         ("class tokens", usize::from(want.class_token), usize::from(have.class_token)),
+        ("distillation tokens", usize::from(want.distilled), usize::from(have.distilled)),
         ("registers", want.n_registers, have.n_registers),
     ];
     if let Some((name, want, have)) = sizes.into_iter().find(|(_, want, have)| want != have) {
         return Err(format!("{name}: expected {want}, as the recipe's model has; found {have}"));
     }
-    let n_prefix = if want.position_of_class { want.n_prefix() } else { 0 };
+    let n_prefix = want.n_position_prefix();
     let grids = (have.grid(), want.grid());
     let resample = want.resample;
     let source: BTreeMap<String, (Vec<usize>, Vec<f32>)> =
         params(from).into_iter().map(|param| (param.name, (param.shape, param.values))).collect();
     let mut copy = Copy { source, fresh: Vec::new(), failed: None };
-    if want.position_of_class == have.position_of_class
+    if n_prefix == have.n_position_prefix()
         && grids.0 != grids.1
         && let Some((shape, values)) = copy.source.get_mut("pos_embed")
     {
@@ -142,7 +143,10 @@ mod tests {
         let config = VitConfig { image_px: 32, ..from.config.clone() };
         let to = config.init(&vit_ops::cpu_device(), &mut crate::stream(2));
         let started = start_from(to, &from).expect("fits");
-        let table = |vit: &Vit| vit.pos_embed.val().into_data().try_to_vec::<f32>().expect("f32");
+        let table = |vit: &Vit| {
+            let table = vit.pos_embed.as_ref().expect("a table").val();
+            table.into_data().try_to_vec::<f32>().expect("f32")
+        };
         let (small, large) = (table(&from), table(&started.vit));
         assert_eq!(large.len(), (1 + 16) * 8);
         assert_eq!(large[..8], small[..8], "the class token's position is copied");

@@ -4,6 +4,7 @@
 
 use super::linear::{View, matmul};
 use super::simd::{exp, simd, sum};
+use burn::tensor::Shape;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -14,6 +15,13 @@ pub(super) struct Size {
     pub t: usize,
     pub n_heads: usize,
     pub d: usize,
+}
+
+impl Size {
+    /// `[B, T, D]`
+    pub(super) fn merged(self) -> Shape {
+        Shape::new([self.b, self.t, self.n_heads * self.d])
+    }
 }
 
 /// Queries whose scores are held at once.
@@ -57,22 +65,33 @@ simd! {
     }
 }
 
+simd! {
+    fn add(into: &mut [f32], other: &[f32]) {
+        for (into, &other) in into.iter_mut().zip(other) {
+            *into += other;
+        }
+    }
+}
+
 /// One head of one image inside the fused projections.
 struct Head<'a> {
     q: &'a [f32],
     k: View<'a>,
     v: View<'a>,
+    /// Added to the scores, `[t, t]`.
+    bias: Option<&'a [f32]>,
     stride: usize,
     size: Size,
 }
 
 impl<'a> Head<'a> {
-    fn new(image: &'a [f32], head: usize, size: Size) -> Self {
+    fn new(image: &'a [f32], bias: Option<&'a [f32]>, head: usize, size: Size) -> Self {
         let Size { t, n_heads, d, .. } = size;
         let (width, stride) = (n_heads * d, 3 * n_heads * d);
         let slab = |part: usize| &image[part * width + head * d..];
         let view = |part: usize| View::strided(slab(part), t, d, stride);
-        Self { q: slab(0), k: view(1), v: view(2), stride, size }
+        let bias = bias.map(|bias| &bias[head * t * t..][..t * t]);
+        Self { q: slab(0), k: view(1), v: view(2), bias, stride, size }
     }
 
     fn queries(&self, first: usize, n: usize) -> View<'a> {
@@ -85,7 +104,29 @@ impl<'a> Head<'a> {
         let scale = (self.size.d as f32).powf(-0.5);
         let product = (self.queries(first, n), self.k.transposed());
         matmul(out, t, product, scale, false, Parallelism::None);
+        if let Some(bias) = self.bias {
+            add(out, &bias[first * t..]);
+        }
         softmax_rows(out, t);
+    }
+
+    /// The probabilities `p` of queries `first..first + n` and their gradient `dp`, each `[n, t]`; `grad` is that of
+    /// the image's merged heads.
+    fn probability_gradient(
+        &self,
+        head: usize,
+        (first, n): (usize, usize),
+        grad: &[f32],
+        scratch: &mut Scratch,
+    ) {
+        let Size { t, n_heads, d, .. } = self.size;
+        let width = n_heads * d;
+        let Scratch { p, dp } = scratch;
+        p.resize(n * t, 0.0);
+        dp.resize(n * t, 0.0);
+        self.probabilities(first, n, p);
+        let dout = View::strided(&grad[first * width + head * d..], n, d, width);
+        matmul(dp, t, (dout, self.v.transposed()), 1.0, false, Parallelism::None);
     }
 }
 
@@ -94,7 +135,7 @@ fn tiles(t: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..t).step_by(TILE).map(move |first| (first, TILE.min(t - first)))
 }
 
-pub(super) fn forward(qkv: &[f32], size: Size) -> Vec<f32> {
+pub(super) fn forward(qkv: &[f32], bias: Option<&[f32]>, size: Size) -> Vec<f32> {
     let Size { b, t, n_heads, d } = size;
     let width = n_heads * d;
     let mut out = vec![0.0; b * t * width];
@@ -102,7 +143,7 @@ pub(super) fn forward(qkv: &[f32], size: Size) -> Vec<f32> {
         return out;
     }
     let one_head = |image: &[f32], head: usize, out: &mut [f32], p: &mut Vec<f32>| {
-        let head_view = Head::new(image, head, size);
+        let head_view = Head::new(image, bias, head, size);
         for (first, n) in tiles(t) {
             p.resize(n * t, 0.0);
             head_view.probabilities(first, n, p);
@@ -128,7 +169,7 @@ struct Scratch {
     dp: Vec<f32>,
 }
 
-pub(super) fn backward(qkv: &[f32], grad: &[f32], size: Size) -> Vec<f32> {
+pub(super) fn backward(qkv: &[f32], bias: Option<&[f32]>, grad: &[f32], size: Size) -> Vec<f32> {
     let Size { t, n_heads, d, .. } = size;
     let width = n_heads * d;
     let mut dqkv = vec![0.0; qkv.len()];
@@ -139,10 +180,31 @@ pub(super) fn backward(qkv: &[f32], grad: &[f32], size: Size) -> Vec<f32> {
         .zip(qkv.par_chunks(3 * t * width).zip(grad.par_chunks(t * width)))
         .for_each_init(Scratch::default, |scratch, (dqkv, (image, grad))| {
             for head in 0..n_heads {
-                backward_head(&Head::new(image, head, size), head, grad, dqkv, scratch);
+                backward_head(&Head::new(image, bias, head, size), head, grad, dqkv, scratch);
             }
         });
     dqkv
+}
+
+/// The gradient of the bias, `[heads, T, T]`: that of the scores, summed over images in order.
+pub(super) fn bias_gradient(qkv: &[f32], bias: &[f32], grad: &[f32], size: Size) -> Vec<f32> {
+    let Size { t, n_heads, d, .. } = size;
+    let width = n_heads * d;
+    let mut dbias = vec![0.0; bias.len()];
+    if dbias.is_empty() || qkv.is_empty() {
+        return dbias;
+    }
+    dbias.par_chunks_mut(t * t).enumerate().for_each_init(Scratch::default, |scratch, (head, dbias)| {
+        for (image, grad) in qkv.chunks(3 * t * width).zip(grad.chunks(t * width)) {
+            let view = Head::new(image, Some(bias), head, size);
+            for (first, n) in tiles(t) {
+                view.probability_gradient(head, (first, n), grad, scratch);
+                softmax_backward_rows(&scratch.p, &mut scratch.dp, t);
+                add(&mut dbias[first * t..][..n * t], &scratch.dp);
+            }
+        }
+    });
+    dbias
 }
 
 /// `dV = Pᵀ·dO`, `dP = dO·Vᵀ`, `dQ = dS·K/√d`, `dK = dSᵀ·Q/√d`, tile by tile.
@@ -152,12 +214,9 @@ fn backward_head(head: &Head, head_idx: usize, grad: &[f32], dqkv: &mut [f32], s
     let scale = (d as f32).powf(-0.5);
     let at = |part: usize| part * width + head_idx * d;
     for (first, n) in tiles(t) {
+        head.probability_gradient(head_idx, (first, n), grad, scratch);
         let Scratch { p, dp } = &mut *scratch;
-        p.resize(n * t, 0.0);
-        dp.resize(n * t, 0.0);
-        head.probabilities(first, n, p);
         let dout = View::strided(&grad[first * width + head_idx * d..], n, d, width);
-        matmul(dp, t, (dout, head.v.transposed()), 1.0, false, Parallelism::None);
         let later = first > 0;
         let dv = (View::new(p, n, t).transposed(), dout);
         matmul(&mut dqkv[at(2)..], stride, dv, 1.0, later, Parallelism::None);

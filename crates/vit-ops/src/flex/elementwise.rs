@@ -1,7 +1,7 @@
-//! One pass over memory each: GELU and its gradient, AdamW, the moving average.
+//! One pass over memory each: GELU and the gated activations with their gradients, AdamW, the moving average.
 
-use super::simd::{CHUNK, normal, simd};
-use crate::AdamWStep;
+use super::simd::{CHUNK, exp, normal, simd};
+use crate::{AdamWStep, Gate};
 use rayon::prelude::*;
 
 simd! {
@@ -34,6 +34,42 @@ pub(super) fn gelu_backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
     dx.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
         .for_each(|(dx, (x, grad))| gelu_backward_into(x, grad, dx));
+    dx
+}
+
+simd! {
+    fn gated_into(x: &[f32], y: &mut [f32], linear: f32, cubic: f32) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x / (1.0 + exp(-x * (linear + cubic * (x * x))));
+        }
+    }
+}
+
+simd! {
+    fn gated_backward_into(x: &[f32], grad: &[f32], dx: &mut [f32], linear: f32, cubic: f32) {
+        for ((dx, &x), &grad) in dx.iter_mut().zip(x).zip(grad) {
+            let open = 1.0 / (1.0 + exp(-x * (linear + cubic * (x * x))));
+            let slope = linear + 3.0 * cubic * (x * x);
+            *dx = grad * (open * (1.0 + x * slope * (1.0 - open)));
+        }
+    }
+}
+
+/// `x·σ(g(x))`
+pub(super) fn gated(x: &[f32], gate: Gate) -> Vec<f32> {
+    let (linear, cubic) = (gate.linear as f32, gate.cubic as f32);
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gated_into(x, y, linear, cubic));
+    y
+}
+
+/// `dy·σ(g)·(1 + x·g'·(1 − σ(g)))`
+pub(super) fn gated_backward(x: &[f32], grad: &[f32], gate: Gate) -> Vec<f32> {
+    let (linear, cubic) = (gate.linear as f32, gate.cubic as f32);
+    let mut dx = vec![0.0; x.len()];
+    dx.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
+        .for_each(|(dx, (x, grad))| gated_backward_into(x, grad, dx, linear, cubic));
     dx
 }
 

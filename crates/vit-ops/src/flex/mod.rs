@@ -6,7 +6,7 @@ mod linear;
 mod norm;
 mod simd;
 
-use crate::{AdamWStep, VitBackend, portable};
+use crate::{AdamWStep, Gate, VitBackend, portable};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
@@ -75,6 +75,22 @@ impl VitBackend for Flex {
         tensor(elementwise::gelu_backward(values(&x), values(&grad)), x.shape())
     }
 
+    fn vit_gated(x: FlexTensor, gate: Gate) -> FlexTensor {
+        if !all_f32(&[&x]) {
+            return portable::gated::<Self>(x, gate);
+        }
+        let x = x.to_contiguous();
+        tensor(elementwise::gated(values(&x), gate), x.shape())
+    }
+
+    fn vit_gated_backward(x: FlexTensor, grad: FlexTensor, gate: Gate) -> FlexTensor {
+        if !all_f32(&[&x, &grad]) {
+            return portable::gated_backward::<Self>(x, grad, gate);
+        }
+        let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
+        tensor(elementwise::gated_backward(values(&x), values(&grad), gate), x.shape())
+    }
+
     fn vit_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {
         if !all_f32(&[&x, &gamma, &beta]) {
             return portable::layer_norm::<Self>(x, gamma, beta, eps);
@@ -102,9 +118,8 @@ impl VitBackend for Flex {
             return portable::attention::<Self>(qkv, n_heads);
         }
         let qkv = qkv.to_contiguous();
-        let [b, t, width3] = qkv.shape().dims::<3>();
-        let size = attention::Size { b, t, n_heads, d: width3 / 3 / n_heads };
-        tensor(attention::forward(values(&qkv), size), Shape::new([b, t, width3 / 3]))
+        let size = attention_size(&qkv, n_heads);
+        tensor(attention::forward(values(&qkv), None, size), size.merged())
     }
 
     fn vit_attention_backward(qkv: FlexTensor, grad: FlexTensor, n_heads: usize) -> FlexTensor {
@@ -112,9 +127,46 @@ impl VitBackend for Flex {
             return portable::attention_backward::<Self>(qkv, grad, n_heads);
         }
         let (qkv, grad) = (qkv.to_contiguous(), grad.to_contiguous());
-        let [b, t, width3] = qkv.shape().dims::<3>();
-        let size = attention::Size { b, t, n_heads, d: width3 / 3 / n_heads };
-        tensor(attention::backward(values(&qkv), values(&grad), size), qkv.shape())
+        let size = attention_size(&qkv, n_heads);
+        tensor(attention::backward(values(&qkv), None, values(&grad), size), qkv.shape())
+    }
+
+    fn vit_attention_biased(qkv: FlexTensor, bias: FlexTensor, n_heads: usize) -> FlexTensor {
+        if !all_f32(&[&qkv, &bias]) {
+            return portable::attention_biased::<Self>(qkv, bias, n_heads);
+        }
+        let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
+        let size = attention_size(&qkv, n_heads);
+        tensor(attention::forward(values(&qkv), Some(values(&bias)), size), size.merged())
+    }
+
+    fn vit_attention_biased_backward(
+        qkv: FlexTensor,
+        bias: FlexTensor,
+        grad: FlexTensor,
+        n_heads: usize,
+    ) -> FlexTensor {
+        if !all_f32(&[&qkv, &bias, &grad]) {
+            return portable::attention_biased_backward::<Self>(qkv, bias, grad, n_heads).0;
+        }
+        let (qkv, bias, grad) = (qkv.to_contiguous(), bias.to_contiguous(), grad.to_contiguous());
+        let size = attention_size(&qkv, n_heads);
+        let dqkv = attention::backward(values(&qkv), Some(values(&bias)), values(&grad), size);
+        tensor(dqkv, qkv.shape())
+    }
+
+    fn vit_attention_bias_backward(
+        qkv: FlexTensor,
+        bias: FlexTensor,
+        grad: FlexTensor,
+        n_heads: usize,
+    ) -> FlexTensor {
+        if !all_f32(&[&qkv, &bias, &grad]) {
+            return portable::attention_biased_backward::<Self>(qkv, bias, grad, n_heads).1;
+        }
+        let (qkv, bias, grad) = (qkv.to_contiguous(), bias.to_contiguous(), grad.to_contiguous());
+        let size = attention_size(&qkv, n_heads);
+        tensor(attention::bias_gradient(values(&qkv), values(&bias), values(&grad), size), bias.shape())
     }
 
     fn vit_adamw(
@@ -145,6 +197,11 @@ impl VitBackend for Flex {
         elementwise::ema(teacher.storage_mut(), values(&student), momentum as f32);
         teacher
     }
+}
+
+fn attention_size(qkv: &FlexTensor, n_heads: usize) -> attention::Size {
+    let [b, t, width3] = qkv.shape().dims::<3>();
+    attention::Size { b, t, n_heads, d: width3 / 3 / n_heads }
 }
 
 /// A tensor whose buffer holds exactly its values, in place where it already does.

@@ -65,6 +65,9 @@ pub(super) struct Plan<'a> {
     pub sides: Sides,
     pub out: &'a Path,
     pub resume: bool,
+    /// What the command line says of the transform, which then holds for given models too.
+    pub size_px: Option<usize>,
+    pub normalize: Option<&'a str>,
 }
 
 /// Runs the verb.
@@ -107,6 +110,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         sides,
         out: out.path(),
         resume: args.resume,
+        size_px: common.size,
+        normalize: common.normalize.as_deref(),
     };
     let seeds: Vec<u64> = (0..recipe.n_seeds).map(|i| recipe.seed + i).collect();
     let all = run::every_model(&plan, &given, &seeds)?;
@@ -188,7 +193,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
         if given.iter().any(|(other, _)| other == name) {
             bail!("model: expected a name for each; found `{name}` twice");
         }
-        given.push((name.to_owned(), models::open(model, None, settings)?));
+        given.push((name.to_owned(), models::open(model, &models::Words::default(), settings)?));
     }
     Ok(given)
 }

@@ -75,35 +75,40 @@ pub(super) fn every_model(
         plan.progress.say(&format!("[{stage}/{n_stages}] {what}"));
     };
     let mut all = Vec::new();
-    let mut models: Vec<(String, Backbone)> = Vec::new();
-    let mut keep = |name: &str, model: &Backbone, seed: u64| {
+    let mut models: Vec<(String, Backbone, View)> = Vec::new();
+    let mut keep = |name: &str, model: &Backbone, view: View, seed: u64| {
         if !together.is_empty() && seed == seeds[0] {
-            models.push((name.to_owned(), model.clone()));
+            models.push((name.to_owned(), model.clone(), view));
         }
     };
     announce("raw pixels");
     let first = seeds[0];
     all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
+    let mut views = Vec::with_capacity(given.len());
     for (name, model) in given {
         announce(name);
-        all.push(ask(plan, name, Role::Given, Some(&model.backbone), first)?);
-        keep(name, &model.backbone, first);
+        let view = View::of(model, plan.sides.test.data.as_ref(), plan.size_px, plan.normalize)?;
+        all.push(ask(plan, name, Role::Given, Some((&model.backbone, view)), first)?);
+        keep(name, &model.backbone, view, first);
+        views.push(view);
     }
     for &seed in seeds {
         let run = if seeds.len() > 1 { format!(" (seed {seed})") } else { String::new() };
         announce(&format!("untrained{run}"));
-        let config = match given.first() {
-            Some((_, model)) if plan.recipe.train.is_empty() => ModelConfig::of(&model.backbone),
-            _ => untrained_config(plan.recipe)?,
+        let (config, view) = match (given.first(), views.first()) {
+            (Some((_, model)), Some(&view)) if plan.recipe.train.is_empty() => {
+                (ModelConfig::of(&model.backbone), view)
+            }
+            _ => (untrained_config(plan.recipe)?, view_of_trained(plan)?),
         };
         let untrained = config.init(&plan.settings.device, seed);
-        all.push(ask(plan, UNTRAINED, Role::Untrained, Some(&untrained), seed)?);
-        keep(UNTRAINED, &untrained, seed);
+        all.push(ask(plan, UNTRAINED, Role::Untrained, Some((&untrained, view)), seed)?);
+        keep(UNTRAINED, &untrained, view, seed);
         for model in &plan.recipe.train {
             announce(&format!("{}: training, then questions{run}", model.name));
             let (backbone, kept) = train(plan, model, seed)?;
-            let mut answers = ask(plan, &model.name, Role::Trained, Some(&backbone), seed)?;
-            keep(&model.name, &backbone, seed);
+            let mut answers = ask(plan, &model.name, Role::Trained, Some((&backbone, view)), seed)?;
+            keep(&model.name, &backbone, view, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
             answers.loss = kept.loss;
@@ -198,7 +203,7 @@ fn ask(
     plan: &Plan,
     name: &str,
     role: Role,
-    backbone: Option<&Backbone>,
+    model: Option<(&Backbone, View)>,
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
@@ -221,15 +226,13 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let (view, source, shapes) = match backbone {
-        Some(model) => {
-            let view = view_of(plan, name, model)?;
+    let (view, source, shapes) = match model {
+        Some((model, view)) => {
             let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
             (view, Source::Model(model), shapes)
         }
         None => {
-            let normalize = Normalize::from_name(&plan.recipe.normalize)?;
-            let view = View { size_px: plan.recipe.raw_pixels_px, normalize };
+            let view = View { size_px: plan.recipe.raw_pixels_px, ..view_of_trained(plan)? };
             (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
@@ -254,15 +257,10 @@ fn ask(
     Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
 }
 
-/// How the comparison's images are cut for a model.
-pub(super) fn view_of(plan: &Plan, name: &str, model: &Backbone) -> anyhow::Result<View> {
-    let (size_px, patch_px) = (plan.recipe.size_px, model.patch_px());
-    if !size_px.is_multiple_of(patch_px) {
-        return Err(anyhow!(
-            "size: expected a multiple of the patch ({patch_px} px); found {size_px} px: {name}"
-        ));
-    }
-    Ok(View { size_px, normalize: Normalize::from_name(&plan.recipe.normalize)? })
+/// How the comparison's images are cut for the models that it trains; a given model brings its own transform.
+fn view_of_trained(plan: &Plan) -> anyhow::Result<View> {
+    let normalize = Normalize::from_name(&plan.recipe.normalize)?;
+    Ok(View { size_px: plan.recipe.size_px, normalize, input: None })
 }
 
 /// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.

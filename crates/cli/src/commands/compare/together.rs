@@ -2,8 +2,9 @@
 
 use super::answers::Answers;
 use super::recipe::CompareRecipe;
-use super::run::{find, view_of};
+use super::run::find;
 use super::{ALL_MODELS, Plan, model_dir};
+use crate::data::View;
 use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies_together};
 use report::{Kind, Report, store::write_file};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(super) fn asked(recipe: &CompareRecipe) -> anyhow::Result<Vec<Asked>> {
 pub(super) fn ask(
     plan: &Plan,
     asked: &[Asked],
-    models: &[(String, Backbone)],
+    models: &[(String, Backbone, View)],
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, ALL_MODELS, seed);
@@ -38,16 +39,15 @@ pub(super) fn ask(
         }
     } else {
         let (mut labs, mut shapes): (Vec<Lab>, Vec<Shapes>) = (Vec::new(), Vec::new());
-        for (name, model) in models {
-            let view = view_of(plan, name, model)?;
+        for (name, model, view) in models {
             let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
             shapes.push(on_data(own, &plan.sides, seed));
-            labs.push(Lab { batch: plan.recipe.batch, ..lab(Source::Model(model), &view, plan.settings) });
+            labs.push(Lab { batch: plan.recipe.batch, ..lab(Source::Model(model), view, plan.settings) });
         }
         let first = shapes.remove(0).beside(shapes);
         let opened = open_studies(asked, &first, &plan.sides)?;
         let findings = run_studies_together(&labs, opened, &plan.sides, ALL_MODELS, plan.progress)?;
-        let names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = models.iter().map(|(name, ..)| name.as_str()).collect();
         for (study, findings) in asked.iter().zip(findings) {
             let info = study.entry.info;
             let options = (study.entry.resolve)(&study.options)?;

@@ -1,0 +1,57 @@
+//! `inspect`: what is in a checkpoint, every tensor accounted for.
+
+use crate::models::{self, Words};
+use crate::outcome::{Done, Stop};
+use anyhow::bail;
+use serde_json::json;
+use vit_core::weights::{self, Checkpoint, ModelConfig, TensorFile};
+
+/// What `--help` shows below the options.
+pub(crate) const EXAMPLES: &str = "\
+WEIGHTS is a .safetensors file (or the index of a sharded one), a PyTorch file (.pth, .pt, .bin, TorchScript), an .npz
+of JAX code, or a folder with one of them. Exit code 0 only if every parameter was found and every other tensor is
+explained, 1 if not, 2 if the file is damaged.
+
+Examples:
+  vitscope inspect dino_deitsmall16_pretrain_full_checkpoint.pth --branch teacher
+  vitscope inspect vit.safetensors --arch vit-b/16 --family mae
+  vitscope inspect ViT-B-32.pt --json";
+
+/// The options of `inspect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The checkpoint
+    #[arg(value_name = "WEIGHTS")]
+    weights: String,
+    /// What it does not say itself.
+    #[command(flatten)]
+    words: Words,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Inspects; the second is the verdict, which comes after the result was printed.
+pub(crate) fn run(args: &Args) -> anyhow::Result<(Done, anyhow::Result<()>)> {
+    let Some(path) = models::weights_file(&args.weights)? else {
+        bail!("weights: expected a file or a folder with weights; found none: {}", args.weights);
+    };
+    let file = TensorFile::open(&path)?;
+    let own: Option<ModelConfig> = file.metadata().and_then(|text| serde_json::from_str(text).ok());
+    if let Some(config @ ModelConfig::Conv(_)) = own {
+        // Only we write these; loading holds them to their configuration name by name.
+        weights::load(&path, None, &vit_ops::cpu_device())?;
+        let lines = vec![format!("file       {}", path.display()), "complete".into()];
+        let json = json!({"file": path.display().to_string(), "complete": true, "layout": "vitscope", "config": config});
+        return Ok((Done { path: None, lines, json, metrics: Vec::new() }, Ok(())));
+    }
+    let checkpoint = Checkpoint::of(file, &args.words.hints()?)?;
+    let audit = checkpoint.audit();
+    let lines = audit.to_string().lines().map(str::to_owned).collect();
+    let done = Done { path: None, lines, json: audit.to_json(), metrics: Vec::new() };
+    let verdict = match audit.is_complete() {
+        true => Ok(()),
+        false => Err(Stop::NotHeld(format!("not complete: {}: {}", audit.summary(), path.display())).into()),
+    };
+    Ok((done, verdict))
+}

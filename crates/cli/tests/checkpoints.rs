@@ -1,0 +1,240 @@
+//! Published checkpoints through the command line: the numbers of the golden cases, and what `inspect` and `export` say.
+
+mod desk;
+
+use desk::Desk;
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Cases with one encoder whose blocks or tokens are known.
+const CASES: [&str; 8] = [
+    "vit_plain",
+    "vit_registers_layerscale",
+    "vit_dist_free_qkv_bias_off",
+    "vit_gap",
+    "clip_vision",
+    "beit",
+    "dinov2_registers_hf",
+    "moco_v3",
+];
+
+fn golden(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(case)
+}
+
+fn weights(case: &str) -> String {
+    let folder = golden(case);
+    let file = ["weights.safetensors", "weights.pth"].map(|name| folder.join(name));
+    file.into_iter().find(|file| file.is_file()).expect("weights").display().to_string()
+}
+
+fn meta(case: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(golden(case).join("meta.json")).expect("meta.json")).expect("JSON")
+}
+
+/// The words of `--arch` for a case.
+fn arch(case: &str) -> String {
+    let meta = meta(case);
+    let words = [
+        ("embed_dim", "dim"),
+        ("depth", "depth"),
+        ("num_heads", "heads"),
+        ("patch_size", "patch"),
+        ("img_size", "image"),
+        ("reg_tokens", "registers"),
+        ("mlp_ratio", "mlp_ratio"),
+        ("qkv_bias", "qkv_bias"),
+        ("class_token", "class_token"),
+    ];
+    let given = words.iter().filter_map(|(key, word)| Some(format!("{word}={}", meta["config"].get(*key)?)));
+    format!("vit:{}", given.collect::<Vec<_>>().join(","))
+}
+
+fn floats(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let tensor = file.tensor(name).expect(name);
+    assert_eq!(tensor.dtype(), Dtype::F32);
+    let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    (tensor.shape().to_vec(), values.collect())
+}
+
+/// Embeds a case and compares class tokens of every block, and patches after the norm, with the golden numbers.
+fn embeds_as_the_reference(desk: &Desk, case: &str, weights: &str, words: &[&str]) {
+    let io = golden(case).join("io.safetensors");
+    let bytes = std::fs::read(&io).expect("io");
+    let io_file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let has = |name: &str| io_file.names().contains(&name);
+    let has_class = !case.contains("gap");
+    let has_norm = has("tokens") && has_class && case != "beit";
+    let part = if has_class { "cls" } else { "patches" };
+    let mut selects = vec![format!("block*.{part}")];
+    if has_norm {
+        selects.push("norm.patches".into());
+    }
+    let data = format!("pixels:{}", io.display());
+    let select = selects.join(",");
+    let base =
+        ["embed", "--weights", weights, "--data", &data, "--select", &select, "--out", "out.safetensors"];
+    desk.run(&[&base[..], &["--overwrite", "-q"], words].concat()).done();
+    let out = std::fs::read(desk.path("out.safetensors")).expect("embedded");
+    let out = SafeTensors::deserialize(&out).expect("safetensors");
+    let n_prefix = 1 + meta(case)["config"].get("reg_tokens").and_then(Value::as_u64).unwrap_or(0) as usize;
+    let mut n = 0;
+    for block in 0..3 {
+        let name = format!("block.{block}");
+        if has(&name) {
+            let tokens = if has_class { 0..1 } else { 0..usize::MAX };
+            near(
+                case,
+                &name,
+                floats(&io_file, &name),
+                tokens,
+                &floats(&out, &format!("block{block}.{part}")).1,
+            );
+            n += 1;
+        }
+    }
+    if has_norm {
+        near(
+            case,
+            "tokens",
+            floats(&io_file, "tokens"),
+            n_prefix..usize::MAX,
+            &floats(&out, "norm.patches").1,
+        );
+        n += 1;
+    }
+    assert!(n > 0, "{case}: nothing was compared");
+}
+
+/// Compares some tokens of `[B, T, D]` with ours, within the cases' own tolerance.
+fn near(
+    case: &str,
+    name: &str,
+    (shape, expected): (Vec<usize>, Vec<f32>),
+    tokens: std::ops::Range<usize>,
+    ours: &[f32],
+) {
+    let (t, d) = (shape[1], shape[2]);
+    let tokens = tokens.start..tokens.end.min(t);
+    let expected: Vec<f32> =
+        expected.chunks(t * d).flat_map(|image| image[tokens.start * d..tokens.end * d].to_vec()).collect();
+    assert_eq!(ours.len(), expected.len(), "{case}: {name}");
+    for (ours, expected) in ours.iter().zip(&expected) {
+        assert!(
+            (ours - expected).abs() <= 2e-5 + 1e-4 * expected.abs(),
+            "{case}: {name}: {ours}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn every_golden_checkpoint_embeds_as_its_reference_with_its_architecture_in_words() {
+    let desk = Desk::new();
+    for case in CASES {
+        embeds_as_the_reference(&desk, case, &weights(case), &["--arch", &arch(case)]);
+    }
+}
+
+#[test]
+fn a_config_json_beside_the_file_says_the_architecture_too() {
+    let desk = Desk::new();
+    for case in CASES {
+        let folder = desk.path(case);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let source = PathBuf::from(weights(case));
+        let copy = folder.join(source.file_name().expect("a name"));
+        std::fs::copy(&source, &copy).expect("copied");
+        let config = meta(case)["config"].clone();
+        std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
+        embeds_as_the_reference(&desk, case, &copy.display().to_string(), &[]);
+        // In the words of transformers.
+        let hf = json!({"hidden_size": config["embed_dim"], "num_hidden_layers": config["depth"],
+            "num_attention_heads": config["num_heads"], "image_size": config["img_size"],
+            "patch_size": config["patch_size"], "num_register_tokens": config.get("reg_tokens").unwrap_or(&json!(0))});
+        std::fs::write(folder.join("config.json"), hf.to_string()).expect("written");
+        embeds_as_the_reference(&desk, case, &copy.display().to_string(), &[]);
+    }
+}
+
+#[test]
+fn inspect_says_what_is_there_and_answers_with_its_exit_code() {
+    let desk = Desk::new();
+    for case in CASES.into_iter().chain(["mae", "dino_checkpoint"]) {
+        let (weights, arch) = (weights(case), arch(case));
+        let text = desk.run(&["inspect", &weights, "--arch", &arch]).done().stdout;
+        assert_eq!(text.lines().last(), Some("complete"), "{case}: {text}");
+        assert!(text.contains("n_heads") && text.contains("(--arch)"), "{case}: {text}");
+        let json = desk.run(&["inspect", &weights, "--arch", &arch, "--json"]).done().stdout;
+        let json: Value = serde_json::from_str(&json).expect("one document");
+        assert_eq!(json["complete"], true, "{case}");
+        // Without a word the heads are told by nothing, but for BEiT, whose tables have a column each.
+        let answer = desk.run(&["inspect", &weights]);
+        match case {
+            "beit" => assert_eq!(answer.code, Some(0), "{}", answer.stderr),
+            _ => answer.stopped(1, &["heads", "--arch vit:heads="]),
+        }
+    }
+    let both =
+        desk.run(&["inspect", &weights("dino_checkpoint"), "--arch", &arch("dino_checkpoint"), "--json"]);
+    let both: Value = serde_json::from_str(&both.done().stdout).expect("one document");
+    assert_eq!(both["root"], "teacher.backbone.");
+    let student = ["--branch", "student", "--json"];
+    let student = desk.run(
+        &[&["inspect", &weights("dino_checkpoint"), "--arch", &arch("dino_checkpoint")][..], &student]
+            .concat(),
+    );
+    let student: Value = serde_json::from_str(&student.done().stdout).expect("one document");
+    assert_eq!(student["root"], "student.module.backbone.");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_with_its_exit_code() {
+    let desk = Desk::new();
+    let bytes = std::fs::read(weights("beit")).expect("weights");
+    std::fs::write(desk.path("cut.safetensors"), &bytes[..bytes.len() - 10]).expect("written");
+    desk.run(&["inspect", "cut.safetensors"]).refused(&["cut.safetensors"]);
+    // One letter of one name, of the same length.
+    let mut renamed = bytes.clone();
+    let name = b"\"blocks.1.norm2.bias\"";
+    let at = renamed.windows(name.len()).position(|window| window == name).expect("a name");
+    renamed[at + 1] = b'q';
+    std::fs::write(desk.path("renamed.safetensors"), &renamed).expect("written");
+    desk.run(&["inspect", "renamed.safetensors"]).stopped(1, &["blocks.1.norm2.bias", "qlocks.1.norm2.bias"]);
+    let embed = ["embed", "--weights", "renamed.safetensors", "--data", "part-shapes", "--out", "x.npz"];
+    desk.run(&embed).stopped(1, &["blocks.1.norm2.bias"]);
+}
+
+#[test]
+fn what_is_exported_comes_back_bit_by_bit_under_either_names() {
+    let desk = Desk::new();
+    for case in CASES {
+        for names in ["timm", "hf"] {
+            if names == "hf" && ["vit_gap", "vit_registers_layerscale"].contains(&case) {
+                continue; // no model of transformers has these parts
+            }
+            let out = format!("{case}-{names}/model.safetensors");
+            let again = format!("{case}-{names}/again.safetensors");
+            desk.run(&["export", &weights(case), "--arch", &arch(case), "--names", names, "--out", &out])
+                .done();
+            desk.run(&["export", &out, "--names", "timm", "--out", &again]).done();
+            let first = format!("{case}-{names}/first.safetensors");
+            desk.run(&["export", &weights(case), "--arch", &arch(case), "--out", &first]).done();
+            let (first, again) = (
+                std::fs::read(desk.path(&first)).expect("a file"),
+                std::fs::read(desk.path(&again)).expect("a file"),
+            );
+            let tensors = |bytes: &[u8]| -> Vec<(String, Vec<u8>)> {
+                let file = SafeTensors::deserialize(bytes).expect("safetensors");
+                let mut all: Vec<_> =
+                    file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+                all.sort();
+                all
+            };
+            assert!(tensors(&first) == tensors(&again), "{case} as {names}");
+            if names == "hf" {
+                assert!(desk.path(&format!("{case}-hf/config.json")).is_file(), "{case}");
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! timm's names, which most authors use too: ViT, DeiT, DINO, iBOT, AttMask, MAE, MILAN, MoCo-v3, BEiT, SimMIM, SiT,
+//! Leopart, and DINOv2 by its authors; they differ in what stands before the names and in a few of them.
+
+use super::Layout;
+use super::line::{Line, named, same};
+
+/// timm's names.
+pub(super) const TIMM: Layout = Layout {
+    name: "timm",
+    published: "timm, DeiT, DINO, iBOT, AttMask, MAE, MILAN, MoCo-v3, BEiT, SimMIM, SiT, Leopart, DINOv2",
+    anchors: &[
+        "patch_embed.proj.weight",
+        "cls_token",
+        "pos_embed",
+        "blocks.0.norm1.weight",
+        "blocks.0.norm2.weight",
+    ],
+    lines: LINES,
+    always: &["patch_embed.proj.weight"],
+};
+
+const LINES: &[Line] = &[
+    same("cls_token"),
+    same("dist_token"),
+    same("reg_token"),
+    named("reg_token", "register_tokens"),
+    same("pos_embed"),
+    same("mask_token"),
+    named("mask_token", "masked_embed"),
+    same("patch_embed.proj.weight"),
+    same("patch_embed.proj.bias"),
+    same("norm_pre.weight"),
+    same("norm_pre.bias"),
+    same("rel_pos_bias.relative_position_bias_table"),
+    same("blocks.{i}.norm1.weight"),
+    same("blocks.{i}.norm1.bias"),
+    same("blocks.{i}.attn.qkv.weight"),
+    same("blocks.{i}.attn.qkv.bias"),
+    same("blocks.{i}.attn.q_bias"),
+    same("blocks.{i}.attn.v_bias"),
+    same("blocks.{i}.attn.relative_position_bias_table"),
+    same("blocks.{i}.attn.proj.weight"),
+    same("blocks.{i}.attn.proj.bias"),
+    same("blocks.{i}.ls1.gamma"),
+    named("blocks.{i}.ls1.gamma", "blocks.{i}.gamma_1"),
+    same("blocks.{i}.norm2.weight"),
+    same("blocks.{i}.norm2.bias"),
+    same("blocks.{i}.mlp.fc1.weight"),
+    same("blocks.{i}.mlp.fc1.bias"),
+    named("blocks.{i}.mlp.fc1.weight", "blocks.{i}.mlp.w12.weight"),
+    named("blocks.{i}.mlp.fc1.bias", "blocks.{i}.mlp.w12.bias"),
+    same("blocks.{i}.mlp.fc2.weight"),
+    same("blocks.{i}.mlp.fc2.bias"),
+    named("blocks.{i}.mlp.fc2.weight", "blocks.{i}.mlp.w3.weight"),
+    named("blocks.{i}.mlp.fc2.bias", "blocks.{i}.mlp.w3.bias"),
+    same("blocks.{i}.ls2.gamma"),
+    named("blocks.{i}.ls2.gamma", "blocks.{i}.gamma_2"),
+    same("norm.weight"),
+    same("norm.bias"),
+    same("fc_norm.weight"),
+    same("fc_norm.bias"),
+    same("head.weight"),
+    same("head.bias"),
+    same("head_dist.weight"),
+    same("head_dist.bias"),
+];
