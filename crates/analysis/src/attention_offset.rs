@@ -187,7 +187,7 @@ fn findings(config: &AttentionOffsetConfig, acc: &AttentionOffsetAcc) -> Finding
             Cell::from(x),
             Cell::from(y),
             Cell::from(shape.offset_tokens),
-            Cell::from(direction(shape)),
+            direction(shape),
             Cell::from(shape.peak_xy.0),
             Cell::from(shape.peak_xy.1),
             Cell::from(shape.peak_share),
