@@ -94,7 +94,7 @@ pub(crate) fn open_studies(
 /// Runs studies in one pass over each side of the data; `label` says in the progress what is looked at.
 ///
 /// # Errors
-/// What [`observe`] refuses; [`Stop::Interrupted`] after Ctrl-C.
+/// What [`observe_together`] refuses; [`Stop::Interrupted`] after Ctrl-C.
 pub(crate) fn run_studies(
     lab: &Lab,
     studies: Vec<Box<dyn Opened>>,

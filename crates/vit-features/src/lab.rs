@@ -80,7 +80,13 @@ pub fn observe_together(
         return Ok(());
     }
     let (plan, view_of) = shared_plan(labs);
-    let options = LoaderOptions { batch: lead.batch, threads: lead.n_threads, ..LoaderOptions::default() };
+    // One batch is cut while the former passes the models; more would be held for nothing.
+    let options = LoaderOptions {
+        batch: lead.batch,
+        threads: lead.n_threads,
+        prefetch_batches: 1,
+        ..LoaderOptions::default()
+    };
     let order = Order::Indices(Arc::clone(&passage.indices));
     let mut first = 0;
     for host in Loader::new(Arc::clone(&passage.data), order, plan, options) {
