@@ -220,7 +220,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_text_becomes_markup(tail in "\\PC{0,8}") {
+        // A pair of backquotes becomes `<code>`, which is meant: see `prose_has_paragraphs_and_code`.
+        fn no_text_becomes_markup(tail in "[^`\\p{C}]{0,8}") {
             let n_tags = |html: &str| html.matches('<').count();
             let word = format!("<img src=x onerror=alert(1)>\"'&</script>{tail}");
             let html = report(&word).to_html();
