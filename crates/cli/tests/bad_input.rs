@@ -204,7 +204,7 @@ const MODELS: &[Case] = &[
     (
         "weights that do not say their model",
         "probe knn --weights nan.safetensors --data #",
-        &["configuration", "--arch", "nan.safetensors"],
+        &["Vision Transformer", "names that are known", "nan.safetensors"],
     ),
     (
         "weights without one parameter",

@@ -154,8 +154,7 @@ fn hf_config(config: &VitConfig) -> Value {
                 true => ("dinov2_with_registers", "Dinov2WithRegistersModel"),
                 false => ("dinov2", "Dinov2Model"),
             };
-            // With a gate transformers takes two thirds of the ratio itself.
-            let ratio = if config.swiglu { json!(4) } else { json!(config.mlp_ratio) };
+            let ratio = dinov2_ratio(config);
             let more = json!({"mlp_ratio": ratio, "use_swiglu_ffn": config.swiglu, "qkv_bias": config.qkv_bias,
                 "num_register_tokens": config.n_registers, "layerscale_value": 1.0});
             (kind, class, more)
@@ -190,6 +189,19 @@ fn hf_config(config: &VitConfig) -> Value {
         json[key] = value.clone();
     }
     json
+}
+
+/// The ratio of which transformers makes the hidden width, a whole number where there is one: with a gate it takes two
+/// thirds of it, up to the next multiple of 8.
+fn dinov2_ratio(config: &VitConfig) -> Value {
+    let hidden = |ratio: usize| match config.swiglu {
+        true => (config.width * ratio * 2 / 3).div_ceil(8) * 8,
+        false => config.width * ratio,
+    };
+    match (1..=32).find(|&ratio| hidden(ratio) == config.hidden()) {
+        Some(ratio) => ratio.into(),
+        None => config.mlp_ratio.into(),
+    }
 }
 
 fn preprocessor(input: &InputTransform, image_px: usize) -> Value {

@@ -61,20 +61,28 @@ pub(super) fn settle(
     if s.count("n_heads", symbol('h')).is_none() {
         match published_heads(width, depth, s.fits) {
             Some((heads, from)) => s.put("n_heads", heads.into(), from),
-            None => undecided.push(
-                "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells them"
-                    .to_owned(),
-            ),
+            None => {
+                undecided.push(
+                    "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells them"
+                        .to_owned(),
+                );
+                s.decisions.push(Decision::open("n_heads", "--arch vit:heads=…, or config.json"));
+                // One head fits every width; the shapes of all parameters are then the true ones.
+                s.given.insert("n_heads".into(), 1.into());
+            }
         }
     }
 
     // What is there.
+    let partial_bias = has("blocks.{i}.attn.q_bias") || has("blocks.{i}.attn.v_bias");
     let relative = match (
         has("blocks.{i}.attn.relative_position_bias_table"),
         has("rel_pos_bias.relative_position_bias_table"),
     ) {
         (true, _) => RelativePositions::PerBlock,
         (false, true) => RelativePositions::Shared,
+        // BEiT's bias of queries and values without a position table: the table that all blocks share is gone.
+        (false, false) if partial_bias && !has("pos_embed") => RelativePositions::Shared,
         (false, false) => RelativePositions::None,
     };
     s.seen("relative_positions", word(relative));
@@ -86,8 +94,9 @@ pub(super) fn settle(
     let tokens_before = registers + usize::from(distilled);
     let class_is_told =
         rows.is_some_and(|t| !square(t) && t > tokens_before && square(t - tokens_before - 1));
-    // Without a norm for the mean, the class token stands for the image, and is missed where it is not there.
-    let class_is_read = !has("fc_norm.weight") && !has("fc_norm.bias");
+    // Without a norm for the mean, the class token stands for the image, and is missed where it is not there; tables of
+    // relative positions have rows for it.
+    let class_is_read = relative != RelativePositions::None || !has("fc_norm.weight") && !has("fc_norm.bias");
     let class_token = s.flag("class_token", has("cls_token") || class_is_told || class_is_read);
     let positions = match (has("pos_embed"), relative) {
         (false, RelativePositions::PerBlock | RelativePositions::Shared) => Positions::None,
@@ -95,7 +104,6 @@ pub(super) fn settle(
     };
     s.seen("positions", word(positions));
     let qkv_bias = has("blocks.{i}.attn.qkv.bias");
-    let partial_bias = has("blocks.{i}.attn.q_bias") || has("blocks.{i}.attn.v_bias");
     s.flag("qkv_bias", qkv_bias || partial_bias);
     s.flag("key_bias", qkv_bias || !partial_bias);
     let pre_norm = s.flag("pre_norm", has("norm_pre.weight") || has("norm_pre.bias"));
@@ -133,8 +141,10 @@ pub(super) fn settle(
     if dinov2 {
         ways.swap(0, 1);
     }
-    // Without registers or LayerScale a table of patches alone is more likely one that lost its first row.
-    let alone = registers > 0 || scales || class_rows == 0 || n_known.is_some();
+    // Tables of patches alone beside a class token: timm's models with registers, and DeiT III, which has LayerScale.
+    // Elsewhere such a table is more likely one that lost its first row.
+    let of_timm = s.fits.iter().any(|family| matches!(family.name, "timm" | "deit"));
+    let alone = class_rows == 0 || of_timm && (registers > 0 || scales);
     ways.retain(|way| (registers > 0 || way.1) && (way.0 || alone));
     let fitting = rows.and_then(|t| ways.iter().find(|way| t >= way.2 && is_grid(t - way.2)));
     let &(of_class, of_registers, n_prefix) = fitting.unwrap_or(&ways[0]);
