@@ -3,8 +3,9 @@
 use ssl_pretrain::OBJECTIVES;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use testkit::tiny::{self, TinyData};
-use vit_train::{Flow, PretrainRecipe, Request, StepReport, TrainConfig, Watch};
+use testkit::tiny;
+use vit_data::Split;
+use vit_train::{Clip, Flow, PretrainRecipe, Request, StepReport, TrainConfig, ViewConfig, Watch};
 
 /// Every alarm's cause, and how many steps were looked at.
 #[derive(Default)]
@@ -24,36 +25,50 @@ impl Watch for Heard {
     }
 }
 
-/// A small DINO: 8 steps an epoch, 8 epochs, looked at every fourth step.
+/// A small DINO on 128 images: 8 steps an epoch, 8 epochs, looked at every fourth step.
 fn recipe(seed: u64) -> PretrainRecipe {
     let options = "\
 freeze_last_layer_epochs = 0
+weight_decay_end = 0.1
 [crops]
 n_locals = 1
-local_size_px = 8
+local_size_px = 32
 local_scale = [0.2, 0.5]
 other_blur_prob = 0.0
 other_solarize_prob = 0.0
+local_blur_prob = 0.0
 [head]
-hidden = 48
-bottleneck = 24
-out_dim = 128
+hidden = 64
+bottleneck = 32
+out_dim = 256
 [teacher]
 momentum = 0.99
 temp = { start = 0.04, end = 0.04, warmup_epochs = 0 }
 centering = { kind = \"mean\", momentum = 0.9 }
 ";
-    let base = tiny::recipe("dino", options, 8.0);
-    let train = TrainConfig { base_lr: 0.012, watch_every_steps: 4, ..base.train.clone() };
-    PretrainRecipe { seed, train, ..base }
+    let views =
+        ViewConfig { size_px: 64, scale: (0.4, 1.0), normalize: "half".into(), ..ViewConfig::default() };
+    let train = TrainConfig {
+        epochs: 8.0,
+        batch: 16,
+        base_lr: 4e-3,
+        warmup_epochs: 1.0,
+        weight_decay: 0.04,
+        beta2: 0.999,
+        clip: Clip::PerTensor { max_norm: 3.0 },
+        watch_every_steps: 4,
+        ..TrainConfig::default()
+    };
+    let model = "vit:dim=32,depth=3,heads=4,patch=16,image=64".into();
+    PretrainRecipe { seed, model, views, train, ..tiny::recipe("dino", options, 8.0) }
 }
 
 fn heard(recipe: &PretrainRecipe) -> Heard {
     let row = OBJECTIVES.iter().find(|row| row.info.name == "dino").unwrap();
     let request = Request {
         recipe,
-        data: Arc::new(TinyData::stripes(64, 4, 0)),
-        indices: None,
+        data: Arc::from(vit_data::open("part-shapes", Split::Train, 0).unwrap()),
+        indices: Some(Arc::new((0..128).collect())),
         held_out: None,
         n_previews: 0,
         device: vit_ops::cpu_device(),

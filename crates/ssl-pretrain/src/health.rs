@@ -16,8 +16,6 @@ pub(crate) struct Vitals {
     pub targets: Tensor<2>,
     /// `[G·B, D]`: the teacher's class tokens.
     pub features: Tensor<2>,
-    /// `G`
-    pub n_globals: usize,
     /// `[1]`: the loss of class targets, before its weight.
     pub class_loss: Tensor<1>,
 }
@@ -37,18 +35,12 @@ impl Vitals {
         let class_loss = f64::from(self.class_loss.clone().into_scalar::<f32>());
 
         let [n, d] = self.features.dims();
-        let b = n / self.n_globals;
-        let pair = |view: usize| {
-            let rows = self.features.clone().slice([view * b..view * b + b.min(MAX_ROWS), 0..d]);
-            host(rows)
-        };
-        let distance = view_distance(&pair(0), &pair(1), d);
         let n = n.min(MAX_ROWS);
         let features = self.features.clone().slice([0..n, 0..d]);
         let sphere = head.sphere(features.clone());
         let bottleneck = sphere.dims()[1];
         let features = host(features);
-        let mut readings = vec![
+        vec![
             ("teacher_entropy", own),
             ("teacher_entropy_gap", ln_k - own),
             ("teacher_entropy_share", own / ln_k),
@@ -57,9 +49,7 @@ impl Vitals {
             ("feature_std", spread(&features, d)),
             ("head_std", spread(&host(sphere), bottleneck)),
             ("rank_me", measure::rank::rank_me(&features, d)),
-        ];
-        readings.extend(distance.map(|distance| ("view_distance", distance)));
-        readings
+        ]
     }
 }
 
@@ -84,19 +74,24 @@ fn spread(rows: &[f32], d: usize) -> f64 {
     (squares - mean.iter().map(|mean| mean * mean).sum::<f64>()).max(0.0).sqrt()
 }
 
-/// How far two views of one image are apart, over how far views of two images are: mean squared distances of rows of
-/// length 1, each image beside the next. Nothing where there is one image, or all images look the same.
-fn view_distance(first: &[f32], second: &[f32], d: usize) -> Option<f64> {
-    let unit = |rows: &[f32], at: usize| -> Vec<f64> {
-        let row = &rows[at * d..][..d];
-        let length = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12);
-        row.iter().map(|&x| f64::from(x) / length).collect()
+/// How far the pixels of two views of one image are apart, over how far those of two images are: mean squared distances,
+/// each image beside the next. Nothing where there is one image, or all look the same.
+///
+/// # Shapes
+/// - both `[B, 3, H, W]`
+pub(crate) fn view_distance(first: Tensor<4>, second: Tensor<4>) -> Option<(&'static str, f64)> {
+    let [b, c, height, width] = first.dims();
+    let few = |view: Tensor<4>| host(view.slice([0..b.min(MAX_IMAGES), 0..c, 0..height, 0..width]));
+    let (first, second) = (few(first), few(second));
+    let n_values = c * height * width;
+    let row = |rows: &[f32], at: usize| rows[at * n_values..][..n_values].to_vec();
+    let between = |a: Vec<f32>, b: Vec<f32>| {
+        a.iter().zip(b).map(|(&a, b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>()
     };
-    let between = |a: Vec<f64>, b: Vec<f64>| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-    let n = first.len() / d;
-    let same: f64 = (0..n).map(|at| between(unit(first, at), unit(second, at))).sum();
-    let other: f64 = (0..n).map(|at| between(unit(first, at), unit(second, (at + 1) % n))).sum();
-    (n > 1 && other > 1e-9 * n as f64).then(|| same / other)
+    let n = first.len() / n_values;
+    let same: f64 = (0..n).map(|at| between(row(&first, at), row(&second, at))).sum();
+    let other: f64 = (0..n).map(|at| between(row(&first, at), row(&second, (at + 1) % n))).sum();
+    (n > 1 && other > 0.0).then(|| ("view_distance", same / other))
 }
 
 /// The attention of the last block's class token to patches.
@@ -177,12 +172,17 @@ mod tests {
 
     #[test]
     fn views_are_as_far_apart_as_worked_by_hand() {
-        // Images (1, 0) and (0, 1), seen alike in both views: 0 over 2.
-        assert_eq!(view_distance(&[1.0, 0.0, 0.0, 2.0], &[3.0, 0.0, 0.0, 1.0], 2), Some(0.0));
-        // Views of each image stand at a right angle, those of different images agree: nothing to divide by.
-        assert_eq!(view_distance(&[1.0, 0.0, 0.0, 1.0], &[0.0, 1.0, 1.0, 0.0], 2), None);
-        // (1, 0) beside (0, 1) and (−1, 0) beside (0, 1): 2 each, and the same between images.
-        assert_eq!(view_distance(&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 0.0, 1.0], 2), Some(1.0));
+        // Two images of one pixel each.
+        let pixels = |values: [f32; 6]| {
+            let data = burn::tensor::TensorData::new(values.to_vec(), [2, 3, 1, 1]);
+            Tensor::<4>::from_data(data, &vit_ops::cpu_device())
+        };
+        let (black_red, white) = ([0.0, 0.0, 0.0, 1.0, 0.0, 0.0], [1.0; 6]);
+        let of = |a, b| view_distance(pixels(a), pixels(b)).map(|(_, distance)| distance);
+        assert_eq!(of(black_red, black_red), Some(0.0));
+        assert_eq!(of(white, white), None);
+        // Black to white 3, red to white 2; the same between images, as the second view is white twice.
+        assert_eq!(of(black_red, white), Some(1.0));
     }
 
     #[test]

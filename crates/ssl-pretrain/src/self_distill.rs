@@ -4,7 +4,7 @@
 use crate::crops::CropsConfig;
 use crate::cross_view::{MaskedRows, cross_view_loss, masked_patch_loss};
 use crate::heads::{HeadConfig, ProjectionHead};
-use crate::health::{ClassAttention, Vitals};
+use crate::health::{ClassAttention, Vitals, view_distance};
 use crate::target::{RowSum, TeacherConfig, TempSchedule};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -247,7 +247,7 @@ impl Distill {
             terms.push(Term { name: "patch", value: value.mul_scalar(patch.weight) });
             patch_sum = Some(sum);
         }
-        let vitals = Vitals { targets, features, n_globals, class_loss: class_value };
+        let vitals = Vitals { targets, features, class_loss: class_value };
         StepOut { terms, carry: DistillCarry { class: RowSum::of(&logits), patch: patch_sum, vitals } }
     }
 
@@ -316,6 +316,7 @@ impl Distill {
     ) -> Vec<(&'static str, f64)> {
         let mut readings = carry.vitals.readings(&self.teacher.head);
         readings.extend(ClassAttention::entropy_on(&self.teacher.backbone, batch.views[0].clone().inner()));
+        readings.extend(view_distance(batch.views[0].clone().inner(), batch.views[1].clone().inner()));
         readings.push(("center_norm", norm(&self.center)));
         readings.extend(self.patch_center.as_ref().map(|center| ("patch_center_norm", norm(center))));
         readings.push(("teacher_temp", self.config.teacher.temp.at(at.epoch())));

@@ -20,6 +20,9 @@ const COLLAPSED_STD: f64 = 0.02;
 /// Share of `ln K` above which the loss of a class target is worse than a student that says nothing at all.
 const DIVERGED_SHARE: f64 = 1.25;
 
+/// Spread of the head's outputs, of 1, below which it says the same of every sample.
+const DEAD_HEAD_STD: f64 = 0.006;
+
 /// Distance of two views of one sample, of that of two samples, below which the views are the same picture.
 const SAME_VIEWS: f64 = 1e-4;
 
@@ -33,7 +36,7 @@ const GRACE_STEPS: usize = 20;
 /// - `feature_std`: spread of the features, 1 where they fill the sphere
 /// - `class_loss_share`: the loss of class targets over `ln K`
 /// - `head_std`: spread of the head's output over samples, 1 where it fills the sphere
-/// - `view_distance`: distance of two views of one sample over that of two samples
+/// - `view_distance`: distance of the pixels of two views of one sample over that of two samples
 pub fn alarms_of(readings: &[(&'static str, f64)], step: usize) -> Vec<String> {
     if step < GRACE_STEPS {
         return Vec::new();
@@ -70,7 +73,7 @@ pub fn alarms_of(readings: &[(&'static str, f64)], step: usize) -> Vec<String> {
         ));
     }
     if let Some(std) =
-        below("head_std", COLLAPSED_STD).filter(|_| below("feature_std", COLLAPSED_STD).is_none())
+        below("head_std", DEAD_HEAD_STD).filter(|_| below("feature_std", COLLAPSED_STD).is_none())
     {
         alarms.push(format!(
             "dead head: the features differ, but the head's outputs spread over {std:.4} of 1; lower the learning rate \
@@ -79,8 +82,8 @@ pub fn alarms_of(readings: &[(&'static str, f64)], step: usize) -> Vec<String> {
     }
     if below("view_distance", SAME_VIEWS).is_some() {
         alarms.push(
-            "identical views: two views of a sample look the same to the teacher, so there is nothing to learn from \
-             them; widen the crops or the color jitter"
+            "identical views: two views of a sample have the same pixels, so there is nothing to learn from them; widen \
+             the crops or the color jitter"
                 .to_owned(),
         );
     }
