@@ -580,6 +580,11 @@ size_px = 64
 raw_pixels_px = 16
 normalize = "half"
 batch = 16
+seed = 0
+n_seeds = 1
+n_previews = 0
+probes = []
+analyses = []
 
 [[train]]
 name = "nothing"

@@ -86,7 +86,7 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         "mae",
         "chance",
         "What MAE restores",
-        "Which layers are alike?",
+        "Which layers are alike, within a model and between models",
     ] {
         assert!(page.contains(what), "the page speaks of {what}");
     }
