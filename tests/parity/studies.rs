@@ -1,4 +1,4 @@
-//! Kinds `knn` and `attention_stats` through the registry's rows, as a recipe reaches them.
+//! Kinds `knn`, `attention_stats`, `attention_rollout` and `cka` through the registry's rows, as a recipe reaches them.
 
 use analysis::ANALYSES;
 use probes::PROBES;
@@ -9,7 +9,7 @@ use testkit::{HostTensor, assert_near};
 use toml::Table;
 use vit_core::{Grid, Seen, Site};
 use vit_data::Truth;
-use vit_features::{BatchInfo, Role, Select, Shapes, StudyEntry, Taken};
+use vit_features::{BatchInfo, Findings, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
 
 fn row(rows: &'static [StudyEntry], name: &str) -> &'static StudyEntry {
     rows.iter().find(|row| row.info.name == name).unwrap_or_else(|| panic!("no row `{name}`"))
@@ -22,7 +22,7 @@ fn show_side(study: &mut dyn vit_features::Opened, case: &Case, role: Role, feat
         case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
     let indices: Vec<usize> = (0..labels.len()).collect();
     let truths: Vec<Truth> = labels.iter().map(|&label| Truth { label, ..Truth::default() }).collect();
-    let info = BatchInfo { role, first: 0, labels: &labels, indices: &indices, truths: &truths };
+    let info = BatchInfo { model: 0, role, first: 0, labels: &labels, indices: &indices, truths: &truths };
     let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
     study.batch(&Taken { info, features: &taken }).unwrap();
 }
@@ -68,8 +68,14 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
         };
         let mut study = (row(ANALYSES, "attention-distance").open)(&Table::new(), &shapes).unwrap();
         let (labels, indices, truths) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>(), Vec::new());
-        let info =
-            BatchInfo { role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &truths };
+        let info = BatchInfo {
+            model: 0,
+            role: Role::Test,
+            first: 0,
+            labels: &labels,
+            indices: &indices,
+            truths: &truths,
+        };
         let seen = Seen::Heads(attention.on(&vit_ops::cpu_device()));
         study.see(Site::Attention(0), &seen, &info).unwrap();
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
@@ -91,5 +97,136 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             let what = format!("{}: mean {name} per head", case.name);
             assert_near(&what, &HostTensor::new([ours.len()], ours), &expected, case.meta.tolerance);
         }
+    }
+}
+
+#[test]
+fn the_cka_row_gives_the_golden_matrices_for_vectors_and_for_maps_of_tokens() {
+    for case in cases("cka") {
+        let activations = case.tensor("activations"); // [layers, n, tokens, D]
+        let [n_layers, n, n_tokens, width] = activations.shape[..] else {
+            panic!("{}: expected four axes; found {:?}", case.name, activations.shape)
+        };
+        let flat = n_tokens * width;
+        for (tokens, part, grid, width) in [
+            ("mean", Part::Mean, Grid { rows: 1, columns: 1 }, flat),
+            ("patches", Part::Patches, Grid { rows: 1, columns: n_tokens }, width),
+        ] {
+            let options = format!("tokens = \"{tokens}\"\nbatch = {}", case.needed("batch")).parse().unwrap();
+            let blocks: Vec<usize> = (0..n_layers).collect();
+            let shapes = Shapes { depth: n_layers, width, grid, n_test: n, blocks, ..Shapes::of_pixels(4) };
+            let mut study = (row(ANALYSES, "cka").open)(&options, &shapes).unwrap();
+            // Batches of the forward that fit into no group.
+            for first in (0..n).step_by(7) {
+                let b = (n - first).min(7);
+                let features = (0..n_layers).map(|layer| {
+                    let start = (layer * n + first) * flat;
+                    let values = activations.values[start..start + b * flat].iter().map(|&x| x as f32);
+                    let select = Select { place: Place::At(Site::Block(layer)), part };
+                    (select, (vec![b, flat / width, width], values.collect()))
+                });
+                let (labels, indices) = (vec![None; b], (first..first + b).collect::<Vec<_>>());
+                let info = BatchInfo {
+                    model: 0,
+                    role: Role::Test,
+                    first,
+                    labels: &labels,
+                    indices: &indices,
+                    truths: &[],
+                };
+                study.batch(&Taken { info, features: &features.collect() }).unwrap();
+            }
+            let arrays = study.finish().unwrap().arrays;
+            for name in ["cka_minibatch", "cka_full"] {
+                let array = arrays.iter().find(|array| array.name == name).expect(name);
+                case.assert_near(name, &HostTensor::from_f32(array.shape.clone(), &array.values));
+            }
+        }
+    }
+}
+
+/// What a row finds in golden attention, one tensor `[B, heads, T, T]` a block.
+fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: Grid) -> Findings {
+    let n_images = blocks[0].shape[0];
+    let shapes = Shapes {
+        depth: blocks.len(),
+        n_heads: Some(blocks[0].shape[1]),
+        n_prefix,
+        has_class: n_prefix > 0,
+        grid,
+        patch_px: 16,
+        n_test: n_images,
+        blocks: (0..blocks.len()).collect(),
+        ..Shapes::of_pixels(4)
+    };
+    let mut study = (row(ANALYSES, name).open)(&Table::new(), &shapes).unwrap();
+    let (labels, indices) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>());
+    let info =
+        BatchInfo { model: 0, role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &[] };
+    for (block, attention) in blocks.iter().enumerate() {
+        study.see(Site::Attention(block), &Seen::Heads(attention.on(&vit_ops::cpu_device())), &info).unwrap();
+    }
+    study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
+    study.finish().unwrap()
+}
+
+/// An array of the findings.
+fn array(findings: &Findings, name: &str) -> HostTensor {
+    let array = findings.arrays.iter().find(|array| array.name == name).expect(name);
+    HostTensor::from_f32(array.shape.clone(), &array.values)
+}
+
+#[test]
+fn the_offset_and_entropy_rows_give_the_golden_maps_offsets_and_entropies() {
+    for case in cases("attention_stats") {
+        let sides = case.counts("grid");
+        let grid = Grid { rows: sides[0], columns: sides[1] };
+        let attention = [case.tensor("attention").clone()];
+        let [n_images, n_heads] = attention[0].shape[..2] else { unreachable!("four axes") };
+        let found = found_in_attention("attention-offset", &attention, case.needed("prefix"), grid);
+        let offsets = array(&found, "offset_xy");
+        case.assert_near("offset_xy", &HostTensor::new([n_heads, 2], offsets.values));
+        let maps = array(&found, "aligned_maps");
+        let n_queries = (n_images * sides[0] * sides[1]) as f64;
+        let sums = maps.values.iter().map(|mean| mean * n_queries).collect();
+        case.assert_near("aligned_map_sum", &HostTensor::new(&maps.shape[1..], sums));
+
+        let found = found_in_attention("attention-entropy", &attention, case.needed("prefix"), grid);
+        for name in ["entropy_nats", "cls_share"] {
+            let per_image = case.tensor(name); // [B, heads]
+            for head in 0..n_heads {
+                let of_head = |metric: &&Metric| metric.name == name && metric.head == Some(head);
+                let ours = found.metrics.iter().find(of_head).expect(name).value;
+                let golden = (0..n_images).map(|image| per_image.values[image * n_heads + head]);
+                let expected = HostTensor::new([], vec![golden.sum::<f64>() / n_images as f64]);
+                let what = format!("{}: mean {name} of head {head}", case.name);
+                assert_near(&what, &HostTensor::new([], vec![ours]), &expected, case.meta.tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rollout_row_gives_the_golden_row_of_the_class_token() {
+    for case in cases("attention_rollout") {
+        let all = case.tensor("attention"); // [layers, B, heads, T, T]
+        let n_values: usize = all.shape[1..].iter().product();
+        let layers: Vec<HostTensor> = all
+            .values
+            .chunks(n_values)
+            .map(|values| HostTensor::new(&all.shape[1..], values.to_vec()))
+            .collect();
+        let (n_images, n_tokens) = (all.shape[1], all.shape[4]);
+        let grid = Grid { rows: 1, columns: n_tokens - 1 };
+        let found = found_in_attention("attention-rollout", &layers, 1, grid);
+        let rollout = case.tensor("rollout"); // [B, T, T]
+        let row = |token: usize| {
+            (0..n_images).map(|image| rollout.values[image * n_tokens * n_tokens + token]).sum::<f64>()
+                / n_images as f64
+        };
+        let expected = HostTensor::new([n_tokens], (0..n_tokens).map(row).collect());
+        let ours = array(&found, "rollout").values;
+        let last = HostTensor::new([n_tokens], ours[ours.len() - n_tokens..].to_vec());
+        assert_near(&format!("{}: class row", case.name), &last, &expected, case.meta.tolerance);
     }
 }

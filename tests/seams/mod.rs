@@ -2,8 +2,10 @@
 
 mod checkpoints;
 mod clips;
+mod health;
 mod layouts;
 mod resume;
 mod studies;
 mod teacher;
+mod together;
 mod weights;

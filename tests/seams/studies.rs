@@ -16,17 +16,22 @@ use vit_features::{
 };
 
 /// What witnesses saw, in the order in which they saw it.
-type Events = Arc<Mutex<Vec<String>>>;
+pub(super) type Events = Arc<Mutex<Vec<String>>>;
 
 /// A study that writes down everything it is shown.
-struct Witness {
+pub(super) struct Witness {
     name: &'static str,
-    needs: Needs,
+    /// Of each model that it looks at.
+    needs: Vec<Needs>,
     events: Events,
 }
 
 impl Witness {
-    fn boxed(name: &'static str, needs: Needs, events: &Events) -> Box<dyn Opened> {
+    pub(super) fn boxed(name: &'static str, needs: Needs, events: &Events) -> Box<dyn Opened> {
+        Self::of_models(name, vec![needs], events)
+    }
+
+    pub(super) fn of_models(name: &'static str, needs: Vec<Needs>, events: &Events) -> Box<dyn Opened> {
         Box::new(Self { name, needs, events: Arc::clone(events) })
     }
 
@@ -37,13 +42,17 @@ impl Witness {
 
 impl Opened for Witness {
     fn needs(&self) -> &Needs {
-        &self.needs
+        &self.needs[0]
+    }
+    fn needs_of(&self, model: usize) -> Option<&Needs> {
+        self.needs.get(model)
     }
     fn info(&self) -> Info {
         Info { name: self.name, line: "writes down what it sees", source: "this test" }
     }
-    fn see(&mut self, site: Site, _: &Seen, _: &BatchInfo) -> Result<(), StudyError> {
-        self.write(site.to_string());
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        let n_tokens = seen.clone().tokens().dims()[1];
+        self.write(format!("{site} of model {}, {n_tokens} tokens", info.model));
         Ok(())
     }
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
@@ -59,7 +68,7 @@ impl Opened for Witness {
     }
 }
 
-fn passage(role: Role, data: &Arc<TinyData>) -> Passage {
+pub(super) fn passage(role: Role, data: &Arc<TinyData>) -> Passage {
     Passage { role, data: data.clone(), indices: Arc::new((0..data.len()).collect()) }
 }
 
@@ -89,10 +98,11 @@ fn two_studies_are_fed_by_one_forward_per_batch() {
     observe(&lab, &passage(Role::Test, &data), &mut studies, &mut tick).unwrap();
 
     // Were there a forward for each study, one would see all of its blocks before the other saw any.
-    let forward = ["a block0", "b block0", "b block1", "a block2", "b block2"];
+    let forward = ["a block0", "b block0", "b block1", "a block2", "b block2"]
+        .map(|site| format!("{site} of model 0, 17 tokens"));
     let mut expected: Vec<String> = Vec::new();
     for first in [0, 4] {
-        expected.extend(forward.map(String::from));
+        expected.extend(forward.clone());
         expected.extend(["a", "b"].map(|name| format!("{name} batch from {first}")));
     }
     assert_eq!(*events.lock().unwrap(), expected);

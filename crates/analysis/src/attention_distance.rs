@@ -1,10 +1,11 @@
 //! How far does each head look, on average?
 
+use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
 use measure::attention::{
     TokenGrid, cls_share, entropy_nats, mean_distance_px, mean_distance_unit_square, uniform_distance_px,
     uniform_distance_unit_square,
 };
-use ndarray::{Array2, ArrayView4};
+use ndarray::Array2;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, Metric, Recipe, RecipeError, ScatterPlot, Series, Table,
 };
@@ -58,19 +59,8 @@ impl Accumulate for AttentionDistanceAcc {
         let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
             return Ok(());
         };
-        let [b, heads, t, _] = attention.dims();
-        let study = || AttentionDistance::INFO.name.to_owned();
-        let values = attention.clone().into_data().convert::<f32>().try_to_vec::<f32>();
-        let values = values.map_err(|error| StudyError::Value {
-            study: study(),
-            expected: "attention as f32".into(),
-            found: format!("{error:?}"),
-        })?;
-        let view = ArrayView4::from_shape((b, heads, t, t), &values).map_err(|error| StudyError::Value {
-            study: study(),
-            expected: format!("attention [{b}, {heads}, {t}, {t}]"),
-            found: error.to_string(),
-        })?;
+        let values = on_host(AttentionDistance::INFO.name, attention)?;
+        let (view, (b, heads, _, _)) = (values.view(), values.dim());
         let unit = mean_distance_unit_square(view, self.grid);
         let px = if self.grid.h == self.grid.w {
             &unit * (self.patch_px * (self.grid.w.max(2) - 1) as f64)
@@ -126,20 +116,13 @@ impl Study for AttentionDistance {
 
     fn needs(_: &AttentionDistanceConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        if shapes.n_heads.is_none() {
-            return Err(StudyError::Model {
-                study: Self::INFO.name.into(),
-                needs: "attention".into(),
-                found: "an encoder without attention".into(),
-                model: shapes.model.clone(),
-            });
-        }
-        Ok(Needs { sites, selects: Vec::new(), train: false, labels: false })
+        needs_attention(Self::INFO.name, shapes)?;
+        Ok(Needs { sites, ..Needs::default() })
     }
 
     fn open(_: &AttentionDistanceConfig, shapes: &Shapes) -> AttentionDistanceAcc {
         AttentionDistanceAcc {
-            grid: TokenGrid { n_prefix: shapes.n_prefix, h: shapes.grid.rows, w: shapes.grid.columns },
+            grid: token_grid(shapes),
             has_class: shapes.has_class,
             patch_px: shapes.patch_px as f64,
             n_images: 0,
@@ -152,13 +135,7 @@ impl Study for AttentionDistance {
         shapes: &Shapes,
         acc: AttentionDistanceAcc,
     ) -> Result<Findings, StudyError> {
-        if acc.n_images == 0 {
-            return Err(StudyError::Value {
-                study: Self::INFO.name.into(),
-                expected: "at least one image".into(),
-                found: "none".into(),
-            });
-        }
+        needs_images(Self::INFO.name, acc.n_images)?;
         Ok(findings(shapes, &acc))
     }
 }

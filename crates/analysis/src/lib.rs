@@ -1,10 +1,31 @@
 //! What does it do: analyses of trained networks. One file each, and a row in [`ANALYSES`].
 
 mod attention_distance;
+mod attention_entropy;
+mod attention_maps;
+mod attention_offset;
+mod attention_on_host;
+mod attention_rollout;
+mod cka;
+mod residual_ratio;
 
 pub use attention_distance::{AttentionDistance, AttentionDistanceAcc, AttentionDistanceConfig};
+pub use attention_entropy::{AttentionEntropy, AttentionEntropyAcc, AttentionEntropyConfig};
+pub use attention_maps::{AttentionMaps, AttentionMapsAcc, AttentionMapsConfig};
+pub use attention_offset::{AttentionOffset, AttentionOffsetAcc, AttentionOffsetConfig};
+pub use attention_rollout::{AttentionRollout, AttentionRolloutAcc, AttentionRolloutConfig};
+pub use cka::{Cka, CkaAcc, CkaConfig, Estimator, Places, Tokens};
+pub use residual_ratio::{ResidualRatio, ResidualRatioAcc, ResidualRatioConfig};
 
 use vit_features::{StudyEntry, study};
 
 /// Every analysis: one row each.
-pub const ANALYSES: &[StudyEntry] = &[study::<AttentionDistance>()];
+pub const ANALYSES: &[StudyEntry] = &[
+    study::<AttentionDistance>(),
+    study::<AttentionEntropy>(),
+    study::<AttentionMaps>(),
+    study::<AttentionOffset>(),
+    study::<AttentionRollout>(),
+    study::<Cka>(),
+    study::<ResidualRatio>(),
+];

@@ -3,7 +3,9 @@
 // Doc comments here are the help texts, shown as they stand: brackets and angles are no links or tags.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
-use crate::commands::{analyze, compare, completions, data, embed, export, inspect, list, pretrain, probe};
+use crate::commands::{
+    analyze, compare, completions, data, embed, export, inspect, list, pretrain, probe, report,
+};
 use crate::names::Names;
 use clap::{ArgAction, Parser, Subcommand};
 use std::path::PathBuf;
@@ -58,6 +60,9 @@ pub(crate) enum Verb {
     /// Look at a data set, or check that it is whole
     #[command(after_help = data::EXAMPLES)]
     Data(data::Args),
+    /// Render saved results into one HTML page
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::Args),
     /// Which layout, which model: every tensor of a checkpoint accounted for
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::Args),

@@ -8,11 +8,13 @@ mod commands;
 mod data;
 mod embedding;
 mod expect;
+mod health;
 mod models;
 mod names;
 mod outcome;
 mod progress;
 mod settings;
+mod showcase;
 mod studies;
 mod study_recipe;
 
@@ -76,6 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,
         Verb::Probe(with) => stated(&with.common, || commands::probe::run(&with.args, &with.common))?,
         Verb::Analyze(with) => stated(&with.common, || commands::analyze::run(&with.args, &with.common))?,
+        Verb::Report(args) => stated(&args.common(), || commands::report::run(&args))?,
         Verb::Embed(with) => stated(&with.common, || commands::embed::run(&with.args, &with.common))?,
     };
     expect::check(&expectations, &done.metrics)

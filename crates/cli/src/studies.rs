@@ -5,10 +5,13 @@ use crate::models::{self, Model, Words};
 use crate::outcome::Stop;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
+use crate::showcase;
 use crate::study_recipe::StudyRecipe;
 use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
 use vit_data::Split;
-use vit_features::{Findings, Lab, Opened, Passage, Role, Shapes, Source, StudyEntry, StudyError, observe};
+use vit_features::{
+    Findings, Lab, Opened, Passage, Role, Shapes, Source, StudyEntry, StudyError, observe_together,
+};
 
 /// A study that is asked for, with its options.
 #[derive(Clone)]
@@ -91,9 +94,23 @@ pub(crate) fn open_studies(
 /// Runs studies in one pass over each side of the data; `label` says in the progress what is looked at.
 ///
 /// # Errors
-/// What [`observe`] refuses; [`Stop::Interrupted`] after Ctrl-C.
+/// What [`observe_together`] refuses; [`Stop::Interrupted`] after Ctrl-C.
 pub(crate) fn run_studies(
     lab: &Lab,
+    studies: Vec<Box<dyn Opened>>,
+    sides: &Sides,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
+    run_studies_together(std::slice::from_ref(lab), studies, sides, label, progress)
+}
+
+/// Runs studies of several models, each with its own views, in one pass over each side of the data.
+///
+/// # Errors
+/// As [`run_studies`].
+pub(crate) fn run_studies_together(
+    labs: &[Lab],
     mut studies: Vec<Box<dyn Opened>>,
     sides: &Sides,
     label: &str,
@@ -103,7 +120,7 @@ pub(crate) fn run_studies(
     let train = sides.train.iter().filter(|_| learns);
     for (side, what) in train.map(|side| (side, "training side")).chain([(&sides.test, "test side")]) {
         let mut task = progress.task(&format!("{label}, {what}"), side.indices.len(), "images");
-        let observed = observe(lab, side, &mut studies, &mut |n| {
+        let observed = observe_together(labs, side, &mut studies, &mut |n| {
             task.advance(n);
             if progress::interrupted() { Err(interruption()) } else { Ok(()) }
         });
@@ -116,13 +133,18 @@ pub(crate) fn run_studies(
     let mut findings = Vec::with_capacity(studies.len());
     for study in studies {
         progress.detail(&format!("{label}: {} finishes", study.info().name));
-        findings.push(study.finish()?);
+        let mut found = study.finish()?;
+        showcase::show(&mut found, &sides.test)?;
+        findings.push(found);
         if progress::interrupted() {
             return Err(Stop::again("nothing was written").into());
         }
     }
     Ok(findings)
 }
+
+/// Side in pixels at which raw pixels are asked, where images are larger: 3,072 numbers, as in CIFAR.
+const RAW_PIXELS_PX: usize = 32;
 
 /// Everything a study of one model needs, opened and checked.
 pub(crate) struct Stage {
@@ -218,6 +240,13 @@ impl Stage {
         run_studies(&lab, studies, &self.sides, &model.name, progress)
     }
 
+    /// Raw pixels are asked at a side at which a vector of them stays small; values that are used as they are, at theirs.
+    fn raw_pixels_view(&self) -> View {
+        let as_they_are = self.sides.test.data.name().starts_with("pixels:");
+        let size_px = if as_they_are { self.view.size_px } else { self.view.size_px.min(RAW_PIXELS_PX) };
+        View { size_px, ..self.view }
+    }
+
     /// Runs the studies on the pixels themselves; nothing for those that need more than pixels.
     pub(crate) fn run_on_pixels(
         &self,
@@ -225,7 +254,8 @@ impl Stage {
         settings: &Settings,
         progress: &Progress,
     ) -> anyhow::Result<Vec<Option<Findings>>> {
-        let shapes = on_data(Shapes::of_pixels(self.view.size_px), &self.sides, settings.seed);
+        let view = self.raw_pixels_view();
+        let shapes = on_data(Shapes::of_pixels(view.size_px), &self.sides, settings.seed);
         let (mut studies, mut can) = (Vec::new(), Vec::new());
         for study in asked {
             match open_studies(std::slice::from_ref(study), &shapes, &self.sides) {
@@ -237,10 +267,27 @@ impl Stage {
                 Err(error) => return Err(error.into()),
             }
         }
-        let lab = lab(Source::Pixels, &self.view, settings);
+        let lab = lab(Source::Pixels, &view, settings);
         let mut found = run_studies(&lab, studies, &self.sides, &shapes.model, progress)?.into_iter();
         Ok(can.into_iter().map(|can| if can { found.next() } else { None }).collect())
     }
+}
+
+/// Runs studies that look at several models together, on the data of the first.
+pub(crate) fn run_together(
+    stages: &[Stage],
+    asked: &[Asked],
+    settings: &Settings,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
+    let Some((first, others)) = stages.split_first() else { return Ok(Vec::new()) };
+    let beside = others.iter().map(|stage| stage.shapes.clone()).collect();
+    let shapes = first.shapes.clone().beside(beside);
+    let studies = open_studies(asked, &shapes, &first.sides)?;
+    let labs: Vec<Lab> =
+        stages.iter().map(|stage| lab(Source::Model(&stage.model.backbone), &stage.view, settings)).collect();
+    let names: Vec<&str> = stages.iter().map(|stage| stage.model.name.as_str()).collect();
+    run_studies_together(&labs, studies, &first.sides, &names.join(", "), progress)
 }
 
 /// The numbers below which nothing was learned: chance, raw pixels, the untrained model.
@@ -273,7 +320,7 @@ pub(crate) fn add_floors(findings: &mut Findings, floors: &Floors) {
         ]);
     }
     findings.tables.push(table.note(
-        "Chance, the pixels themselves and the same architecture with random weights, asked in the same way; only \
+        "Chance, the pixels themselves (at most 32 px a side) and the same architecture with random weights, asked in the same way; only \
          what a model has beyond them was learned.",
     ));
     for (name, metric) in [("raw_pixels", &floors.raw_pixels), ("untrained", &floors.untrained)] {

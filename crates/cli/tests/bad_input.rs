@@ -92,7 +92,7 @@ const DATA: &[Case] = &[
     ),
     ("pictures that are no pictures", "probe knn --weights @ --data folder:spoiled", &["spoiled"]),
     ("no folder of idx files", "probe knn --weights @ --data fashion-mnist:nowhere", &["nowhere"]),
-    ("a missing idx file", "probe knn --weights @ --data mnist:empty", &["train-images-idx3-ubyte", "empty"]),
+    ("a missing idx file", "probe knn --weights @ --data mnist:empty", &["t10k-images-idx3-ubyte", "empty"]),
     (
         "an idx file with another magic number",
         "probe knn --weights @ --data mnist:idx_magic",
@@ -247,9 +247,25 @@ const STUDIES: &[Case] = &[
         "probe knn --weights @ --data # --set kss=[1]",
         &["kss", "did you mean `options.ks`?"],
     ),
-    ("an option without a value", "probe knn --weights @ --data # --set ks", &["KEY=VALUE", "`ks`"]),
+    ("an option without a value", "probe knn --weights @ --data # --set ks", &["KEY=VALUE", "--set ks"]),
     ("an option of another type", "probe knn --weights @ --data # --set ks=many", &["ks", "many"]),
     ("no neighbors", "probe knn --weights @ --data # --set ks=[0]", &["ks", "at least 1"]),
+    (
+        "a solver that is not there",
+        "probe linear --weights @ --data # --set solver.kind=adam",
+        &["adam", "ridge"],
+    ),
+    (
+        "a key of another solver",
+        "probe linear --weights @ --data # --set solver.kind=ridge --set solver.epochs=3",
+        &["epochs", "log2_lambdas"],
+    ),
+    (
+        "a learning rate of nothing",
+        "probe linear --weights @ --data # --set solver.base_lrs=[0]",
+        &["solver.base_lrs", "above 0"],
+    ),
+    ("one episode", "probe few-shot --weights @ --data # --set n_episodes=1", &["n_episodes", "at least 2"]),
     (
         "a headline that is not asked",
         "probe knn --weights @ --data # --set headline_k=7",
@@ -274,7 +290,7 @@ const STUDIES: &[Case] = &[
     (
         "a map in a table of vectors",
         "embed --weights @ --data # --select norm.patches --out x.csv",
-        &["norm.patches", "x.csv"],
+        &["norm.patches", ".csv"],
     ),
     (
         "an expectation that is none",
@@ -564,10 +580,18 @@ size_px = 64
 raw_pixels_px = 16
 normalize = "half"
 batch = 16
+seed = 0
+n_seeds = 1
+n_previews = 0
+probes = []
+analyses = []
 
 [[train]]
 name = "nothing"
 objective = "nothing"
+views = {}
+train = {}
+options = {}
 "#;
 
 /// A png of 2 × 1 px.

@@ -33,8 +33,16 @@ options = { decoder_width = 16, decoder_depth = 1, decoder_heads = 2 }
 study = "knn"
 options = { ks = [1, 5], headline_k = 5 }
 
+[[probes]]
+study = "linear"
+options = { n_held_out = 12, solver = { kind = "ridge" } }
+
 [[analyses]]
 study = "attention-distance"
+
+[[analyses]]
+study = "cka"
+options = { batch = 16 }
 "#;
 
 fn run(dir: &TempDir, args: &[&str]) -> Output {
@@ -68,10 +76,18 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     assert_eq!(first.status.code(), Some(0), "{stderr}");
     let stdout = String::from_utf8_lossy(&first.stdout).into_owned();
     assert_eq!(stdout.lines().last(), Some("out/report.html"));
-    assert!(stderr.contains("[4/4] mae"), "progress names the stages: {stderr}");
+    assert!(stderr.contains("[4/5] mae"), "progress names the stages: {stderr}");
 
     let page = std::fs::read_to_string(dir.path().join("out/report.html")).expect("a page");
-    for what in ["raw-pixels", "untrained", "supervised", "mae", "chance", "What MAE restores"] {
+    for what in [
+        "raw-pixels",
+        "untrained",
+        "supervised",
+        "mae",
+        "chance",
+        "What MAE restores",
+        "Which layers are alike, within a model and between models",
+    ] {
         assert!(page.contains(what), "the page speaks of {what}");
     }
     let outside = page.replace("http://www.w3.org/", "");
@@ -87,7 +103,34 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         metrics.iter().any(|m| m["name"] == "best.top1" && m["params"]["model"] == model)
     };
     assert!(["raw-pixels", "untrained", "supervised", "mae"].into_iter().all(best));
-    for file in ["mae/knn/report.json", "mae/attention-distance/report.md", "mae/run/backbone.safetensors"] {
+    let tables = report["tables"].as_array().expect("tables");
+    for probe in ["knn", "linear"] {
+        let name = format!("{probe}_best_layers");
+        assert!(tables.iter().any(|table| table["name"] == name.as_str()), "{name}");
+    }
+    // Three models of two blocks: within each and between each two.
+    let pairs = report["metrics"].as_array().expect("metrics").iter();
+    let pairs = pairs.filter(|m| m["name"] == "cka_full").map(|m| {
+        (
+            m["params"]["model"].as_str().expect("a model"),
+            m["params"]["other_model"].as_str().expect("a model"),
+        )
+    });
+    let pairs: std::collections::BTreeMap<_, usize> = pairs.fold(Default::default(), |mut counts, pair| {
+        *counts.entry(pair).or_default() += 1;
+        counts
+    });
+    assert_eq!(pairs[&("mae", "mae")], 1);
+    assert_eq!(pairs[&("untrained", "mae")], 4);
+    assert_eq!(pairs.len(), 6);
+    assert!(dir.path().join("out/all-models/cka/arrays.safetensors").exists());
+    for file in [
+        "mae/knn/report.json",
+        "mae/linear/report.json",
+        "mae/linear/figures/worst_samples.png",
+        "mae/attention-distance/report.md",
+        "mae/run/backbone.safetensors",
+    ] {
         assert!(dir.path().join("out").join(file).exists(), "{file}");
     }
 

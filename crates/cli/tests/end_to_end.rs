@@ -168,8 +168,8 @@ fn reports_are_the_same_for_one_thread_and_two() {
         let lines = text.lines().filter(|line| !line.contains("elapsed_secs"));
         lines.collect::<Vec<_>>().join("\n")
     };
-    for verb in [["probe", "knn"], ["analyze", "attention-distance"]] {
-        let (one, two) = (format!("{}-1", verb[0]), format!("{}-2", verb[0]));
+    for verb in [["probe", "knn"], ["analyze", "attention-distance"], ["analyze", "cka"]] {
+        let (one, two) = (format!("{}-1", verb[1]), format!("{}-2", verb[1]));
         assert_eq!(report(&verb, "1", &one), report(&verb, "2", &two), "{verb:?}");
     }
 }
@@ -199,6 +199,48 @@ fn analyze_puts_several_models_beside_one_another() {
 
     desk.run(&args).refused(&["--out", "--overwrite", "not empty", "both"]);
     desk.run(&[&args[..], &["--overwrite", "--limit", "3"]].concat()).done();
+}
+
+#[test]
+fn analyze_cka_compares_layers_within_a_model_and_between_two() {
+    let desk = Desk::new().with_pixels();
+    let other = "vit:dim=16,depth=3,heads=2,patch=16,image=32";
+    let analyze = |weights: &[&str], rest: &[&str], out: &str| {
+        let weights: Vec<&str> = weights.iter().flat_map(|&model| ["--weights", model]).collect();
+        let data = ["--data", "pixels:pixels.safetensors", "--out", out, "--set", "batch=6"];
+        desk.run(&[&["analyze", "cka"][..], &weights, &data, rest].concat())
+    };
+    let matrix = |out: &str, name: &str| -> (Vec<usize>, Vec<f32>) {
+        let bytes = std::fs::read(desk.path(out).join("arrays.safetensors")).expect("arrays");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let array = file.tensor(name).expect(name);
+        let values = array.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        (array.shape().to_vec(), values.collect())
+    };
+    analyze(&[TINY], &[], "one").done();
+    for name in ["cka_minibatch", "cka_full"] {
+        let (shape, values) = matrix("one", name);
+        assert_eq!((shape, values[0], values[3]), (vec![2, 2], 1.0, 1.0));
+        assert_eq!(values[1], values[2]);
+    }
+    analyze(&[TINY, other], &["--batch", "5"], "two").done();
+    assert_eq!(matrix("two", "cka_full").0, [2, 3]);
+    assert_eq!(matrix("two", "cka_full-1-1").0, [3, 3]);
+    let (within, alone) = (matrix("two", "cka_minibatch-0-0").1, matrix("one", "cka_minibatch").1);
+    assert!(within.iter().zip(&alone).all(|(x, y)| (x - y).abs() < 1e-6), "{within:?} and {alone:?}");
+    let report = desk.json("two/report.json");
+    assert_eq!(report["model"], format!("{TINY}, {other}"));
+    assert_eq!(
+        report["provenance"]["extra"]["weights_sha256_by_model"].as_object().map(|digests| digests.len()),
+        Some(2)
+    );
+
+    analyze(&[TINY], &["--set", "tokens=patches", "--set", "full_limit_mb=0"], "none").refused(&[
+        "cka",
+        "at most 0 MiB for the full estimator (full_limit_mb)",
+        "1 MiB for tokens = \"patches\" of 2 layers and 12 images",
+    ]);
+    assert!(!desk.path("none/report.json").exists());
 }
 
 const RECIPE: &str = r#"

@@ -3,7 +3,8 @@
 //! Every statistic is one number for each image and head. Rows are queries, columns are keys; the first `n_prefix`
 //! tokens (class, registers) stand before the patches, which fill a grid row by row.
 
-use ndarray::{Array2, ArrayView2, ArrayView4, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView2, ArrayView4, Axis, Zip};
+use std::ops::Range;
 
 /// Where the patches stand among the tokens: `T = n_prefix + h · w`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,90 @@ pub fn cls_share(attention: ArrayView4<f32>, grid: TokenGrid) -> Array2<f64> {
     })
 }
 
+/// The share of the patch queries' attention that goes to a range of tokens: registers, say.
+///
+/// `mean_{q ∈ patches} Σ_{k ∈ keys} A[q, k]`, raw rows.
+///
+/// # Shapes
+/// `attention`: `[B, heads, T, T]`, rows after softmax; result: `[B, heads]`, a ratio 0–1.
+///
+/// # Panics
+/// If `T` is not `n_prefix + h · w`, or `keys` reaches beyond it.
+///
+/// # Source
+/// As [`cls_share`], for any columns.
+pub fn share(attention: ArrayView4<f32>, grid: TokenGrid, keys: Range<usize>) -> Array2<f64> {
+    check(attention.dim(), grid);
+    let (n_tokens, n_patches) = (grid.n_tokens(), grid.n_patches());
+    map_heads(attention, |rows| {
+        let patch_rows = rows.chunks_exact(n_tokens).skip(grid.n_prefix);
+        let of_row = |row: &[f32]| row[keys.clone()].iter().map(|&p| f64::from(p)).sum::<f64>();
+        patch_rows.map(of_row).sum::<f64>() / n_patches as f64
+    })
+}
+
+/// How much a head's rows differ from query to query: 0 where all queries look alike.
+///
+/// `mean_k std_q A[q, k]` over patches, raw rows, the deviation with `N − 1`.
+///
+/// # Shapes
+/// `attention`: `[B, heads, T, T]`, rows after softmax; result: `[B, heads]`; 0 for a single patch.
+///
+/// # Panics
+/// If `T` is not `n_prefix + h · w`.
+///
+/// # Source
+/// Walmer et al., CVPR 2023, deviation over positions.
+pub fn deviation_over_queries(attention: ArrayView4<f32>, grid: TokenGrid) -> Array2<f64> {
+    check(attention.dim(), grid);
+    map_heads(attention, |rows| {
+        let of_key = |key: usize| {
+            let column = rows.chunks_exact(grid.n_tokens()).skip(grid.n_prefix).map(move |row| row[key]);
+            deviation(column.map(f64::from))
+        };
+        (grid.n_prefix..grid.n_tokens()).map(of_key).sum::<f64>() / grid.n_patches() as f64
+    })
+}
+
+/// How much the heads of a block differ from one another: 0 where all look alike.
+///
+/// `mean_{q, k} std_head A[head, q, k]` over patches, raw rows, the deviation with `heads − 1`.
+///
+/// # Shapes
+/// `attention`: `[B, heads, T, T]`, rows after softmax; result: `[B]`; 0 for a single head.
+///
+/// # Panics
+/// If `T` is not `n_prefix + h · w`.
+///
+/// # Source
+/// Walmer et al., CVPR 2023, deviation over heads.
+pub fn deviation_over_heads(attention: ArrayView4<f32>, grid: TokenGrid) -> Array1<f64> {
+    check(attention.dim(), grid);
+    let mut out = Array1::zeros(attention.dim().0);
+    Zip::indexed(&mut out).par_for_each(|image, value| {
+        let maps = attention.index_axis(Axis(0), image);
+        let mut sum = 0.0;
+        for query in grid.n_prefix..grid.n_tokens() {
+            for key in grid.n_prefix..grid.n_tokens() {
+                let of_heads = maps.outer_iter().map(|map| f64::from(map[[query, key]]));
+                sum += deviation(of_heads);
+            }
+        }
+        *value = sum / (grid.n_patches() * grid.n_patches()) as f64;
+    });
+    out
+}
+
+/// The standard deviation with `n − 1`; 0 of fewer than two.
+fn deviation(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (n, sum) = values.clone().fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
+    if n < 2.0 {
+        return 0.0;
+    }
+    let mean = sum / n;
+    (values.map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0)).sqrt()
+}
+
 /// Distances between patches, by how far they are apart in columns and rows.
 struct Offsets {
     grid: TokenGrid,
@@ -217,7 +302,7 @@ fn map_heads(attention: ArrayView4<f32>, of_head: impl Fn(&[f32]) -> f64 + Sync)
     out
 }
 
-fn check((_, _, n_rows, n_cols): (usize, usize, usize, usize), grid: TokenGrid) {
+pub(crate) fn check((_, _, n_rows, n_cols): (usize, usize, usize, usize), grid: TokenGrid) {
     let n_tokens = grid.n_tokens();
     assert_eq!(
         (n_rows, n_cols),
@@ -271,6 +356,26 @@ mod tests {
         assert!((cls_share(attention.view(), grid)[[0, 0]] - 0.35).abs() < 1e-7);
         // Entropies: ln 2 = .693147; 1.5 ln 2 = 1.039721; −(.4 ln .2 + .6 ln .6) = .950271. Mean .894380.
         assert!((entropy_nats(attention.view())[[0, 0]] - 0.894380).abs() < 1e-6);
+    }
+
+    #[test]
+    fn shares_and_deviations_of_two_patches_by_hand() {
+        let rows = [[0.0, 0.5, 0.5], [0.5, 0.25, 0.25], [0.2, 0.6, 0.2]];
+        let even = [[1.0 / 3.0; 3]; 3];
+        let attention =
+            Array4::from_shape_fn((1, 2, 3, 3), |(_, head, q, k)| [rows, even][head][q][k] as f32);
+        let grid = TokenGrid { n_prefix: 1, h: 1, w: 2 };
+        // Patch queries on the class token: (.5 + .2) / 2; on the right patch: (.25 + .2) / 2.
+        assert!((share(attention.view(), grid, 0..1)[[0, 0]] - 0.35).abs() < 1e-7);
+        assert!((share(attention.view(), grid, 2..3)[[0, 0]] - 0.225).abs() < 1e-7);
+        assert_eq!(share(attention.view(), grid, 0..1), cls_share(attention.view(), grid));
+        // Of two values the deviation is their difference by √2: keys .25, .6 and .25, .2.
+        let over_queries = deviation_over_queries(attention.view(), grid);
+        assert!((over_queries[[0, 0]] - (0.35 + 0.05) / 2.0 / 2f64.sqrt()).abs() < 1e-7);
+        assert!(over_queries[[0, 1]].abs() < 1e-12);
+        // Heads differ by .25 − 1/3 (twice), .6 − 1/3, .2 − 1/3: (.0833 · 2 + .2667 + .1333) / 4 by √2.
+        let over_heads = deviation_over_heads(attention.view(), grid)[0];
+        assert!((over_heads - (2.0 / 12.0 + 4.0 / 15.0 + 2.0 / 15.0) / 4.0 / 2f64.sqrt()).abs() < 1e-7);
     }
 
     #[test]

@@ -7,9 +7,23 @@
 //! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
 //! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
 //! - [`attention`]: how far, how broadly and whereto attention looks;
-//! - [`interval`]: how far a number may be trusted.
+//! - [`linear`]: linear classifiers by descent, in closed form, and at the minimum of the cross-entropy;
+//! - [`confusion`]: which class is taken for which;
+//! - [`aggregated`]: where queries of a kind look, taken together;
+//! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
+//! - [`rollout`]: how attention passes through the layers;
+//! - [`cka`]: how alike two layers are, by centered kernel alignment;
+//! - [`interval`]: how far a number may be trusted;
+//! - [`rank`]: how many dimensions features really use.
 
+pub mod aggregated;
+pub mod aligned;
 pub mod attention;
+pub mod cka;
+pub mod confusion;
 pub mod interval;
+pub mod linear;
 pub mod nearest;
+pub mod rank;
+pub mod rollout;
 pub mod vote;

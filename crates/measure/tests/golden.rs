@@ -1,12 +1,15 @@
-//! Parity with the golden cases of kinds `knn` and `attention_stats`.
+//! Parity with the golden cases of kinds `knn`, `attention_stats`, `attention_rollout` and `cka`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use measure::aligned::{add_aligned_maps, offset_xy};
 use measure::attention::{TokenGrid, cls_share, entropy_nats, mean_distance_unit_square};
+use measure::cka::{Gram, Moments, cka_from_hsic, hsic_matrix};
 use measure::nearest::{l2_normalize_rows, top_k};
+use measure::rollout::rollout;
 use measure::vote::{top1, weighted_votes};
-use ndarray::{Array2, ArrayD, Ix2, Ix4};
+use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix4, Ix5, Slice};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -127,5 +130,60 @@ fn attention_statistics_have_their_golden_values() {
         case.compare("mean_distance_unit_square", &distance.into_dyn());
         case.compare("entropy_nats", &entropy_nats(attention.view()).into_dyn());
         case.compare("cls_share", &cls_share(attention.view(), grid).into_dyn());
+        let heads = attention.dim().1;
+        let mut aligned = Array3::zeros((heads, 2 * grid.h - 1, 2 * grid.w - 1));
+        add_aligned_maps(attention.view(), grid, &mut aligned);
+        case.compare("aligned_map_sum", &aligned.clone().into_dyn());
+        let offsets: Vec<f64> = aligned.outer_iter().map(offset_xy).flat_map(|(x, y)| [x, y]).collect();
+        let offsets = Array2::from_shape_vec((heads, 2), offsets).expect("two numbers a head");
+        case.compare("offset_xy", &offsets.into_dyn());
+    }
+}
+
+#[test]
+fn centered_kernel_alignment_has_its_golden_values_by_minibatches_and_over_all_samples() {
+    for case in Case::all("cka") {
+        let activations = case.array::<f32>("activations"); // [layers, n, …]
+        let layers: Vec<Array2<f32>> = activations
+            .axis_iter(Axis(0))
+            .map(|layer| {
+                let n = layer.shape()[0];
+                layer.to_owned().into_shape_with_order((n, layer.len() / n)).expect("one piece")
+            })
+            .collect();
+        let (n, batch) = (layers[0].nrows(), case.config_usize(&case.meta["config"]["batch"]));
+        let varies = vec![true; layers.len()];
+
+        let mut hsic = Array2::zeros((layers.len(), layers.len()));
+        for first in (0..n).step_by(batch) {
+            let rows = Slice::from(first..(first + batch).min(n));
+            let grams: Vec<Gram> =
+                layers.iter().map(|layer| Gram::linear(layer.slice_axis(Axis(0), rows))).collect();
+            hsic += &hsic_matrix(&grams);
+        }
+        case.compare("cka_minibatch", &cka_from_hsic(hsic.view(), &varies).into_dyn());
+
+        let grams: Vec<Gram> = layers.iter().map(|layer| Gram::linear(layer.view())).collect();
+        case.compare("cka_full", &cka_from_hsic(hsic_matrix(&grams).view(), &varies).into_dyn());
+
+        let mut moments = Moments::default();
+        for first in (0..n).step_by(7) {
+            let rows = Slice::from(first..(first + 7).min(n));
+            moments.add(&layers.iter().map(|layer| layer.slice_axis(Axis(0), rows)).collect::<Vec<_>>());
+        }
+        let (hsic, _) = moments.into_hsic();
+        case.compare("cka_full", &cka_from_hsic(hsic.view(), &varies).into_dyn());
+    }
+}
+
+#[test]
+fn attention_rollout_has_its_golden_values() {
+    for case in Case::all("attention_rollout") {
+        let attention = case.array::<f32>("attention").into_dimensionality::<Ix5>().expect("five axes");
+        let mut rolled: Option<Array3<f64>> = None;
+        for layer in attention.outer_iter() {
+            rolled = Some(rollout(layer, rolled.as_ref()));
+        }
+        case.compare("rollout", &rolled.expect("layers").into_dyn());
     }
 }

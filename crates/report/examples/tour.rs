@@ -21,7 +21,7 @@ fn main() -> Result<(), ReportError> {
     }
 }
 
-fn tour() -> Report {
+pub(crate) fn tour() -> Report {
     let recipe = serde_json::json!({
         "data": "part-shapes", "seeds": 3,
         "probe": { "kind": "knn", "neighbors": [1, 5, 20], "temperature": 0.07 },
@@ -112,14 +112,14 @@ fn distance() -> Figure {
             let y = early
                 + (late - early) * depth
                 + spread * (1.0 - 0.6 * depth) * wave((layer * 4 + head) as f64 * 1.7 + offset);
-            (layer as f64 + offset, y.clamp(0.03, 0.62))
+            (layer as f64, y.clamp(0.03, 0.62))
         };
         (0..N_LAYERS).flat_map(|layer| (0..4).map(move |head| (layer, head))).map(|(l, h)| at(l, h)).collect()
     };
     let series = vec![
-        Series::new("supervised", dots(-0.2, 0.26, 0.47, 0.17)),
+        Series::new("supervised", dots(-0.2, 0.26, 0.47, 0.17)).shifted(-0.2),
         Series::new("mae", dots(0.0, 0.18, 0.36, 0.14)),
-        Series::new("untrained", dots(0.2, 0.50, 0.51, 0.012)),
+        Series::new("untrained", dots(0.2, 0.50, 0.51, 0.012)).shifted(0.2),
     ];
     let plot = ScatterPlot {
         x_label: "block".into(),

@@ -1,5 +1,7 @@
 //! Figures as data. Nothing here knows how it is drawn.
 
+use serde::{Deserialize, Serialize};
+
 /// A figure of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
@@ -25,8 +27,9 @@ impl Figure {
     }
 }
 
-/// What a figure shows.
-#[derive(Debug, Clone, PartialEq)]
+/// What a figure shows. In `report.json`, `{"line": {…}}` and so on; the pixels of pictures stay in the figure's file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FigureData {
     /// Lines over a common axis, with intervals and horizontal reference lines.
     Line(LinePlot),
@@ -76,7 +79,7 @@ impl FigureData {
 }
 
 /// Lines over a common axis.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinePlot {
     /// Name and unit of the horizontal axis.
     pub x_label: String,
@@ -89,7 +92,7 @@ pub struct LinePlot {
 }
 
 /// Dots over two axes.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScatterPlot {
     /// Name and unit of the horizontal axis.
     pub x_label: String,
@@ -100,16 +103,30 @@ pub struct ScatterPlot {
 }
 
 /// Named points.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// What the legend says.
     pub name: String,
     /// (x, y), in the order in which a line joins them.
     pub points: Vec<(f64, f64)>,
     /// An interval in y for each point: drawn as a band, or as whiskers on bars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_high: Option<Vec<(f64, f64)>>,
     /// How the line is drawn.
+    #[serde(default, skip_serializing_if = "is_solid")]
     pub style: SeriesStyle,
+    /// How far to the right the points are drawn of where they are, in units of x, so that the dots of several series
+    /// at one x do not hide one another. What they say when they are touched is their own x.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub x_shift: f64,
+}
+
+fn is_solid(style: &SeriesStyle) -> bool {
+    *style == SeriesStyle::Solid
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Series {
@@ -131,6 +148,13 @@ impl Series {
         self.style = style;
         self
     }
+
+    /// The same series, drawn that far to the right.
+    #[must_use]
+    pub fn shifted(mut self, x_shift: f64) -> Self {
+        self.x_shift = x_shift;
+        self
+    }
 }
 
 /// Values at x = 0, 1, 2 …: layers, or the groups of a bar chart.
@@ -139,7 +163,8 @@ pub fn points_by_index(values: impl IntoIterator<Item = f64>) -> Vec<(f64, f64)>
 }
 
 /// How a line is drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SeriesStyle {
     /// A learned number.
     #[default]
@@ -151,7 +176,7 @@ pub enum SeriesStyle {
 }
 
 /// Pictures in rows.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageGrid {
     /// Tiles in a row; at least 1.
     pub columns: usize,
@@ -166,13 +191,14 @@ pub struct ImageGrid {
 }
 
 /// One small picture.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tile {
     /// Width in pixels.
     pub width_px: usize,
     /// Height in pixels.
     pub height_px: usize,
-    /// Row by row, three bytes a pixel: `width_px · height_px · 3`.
+    /// Row by row, three bytes a pixel: `width_px · height_px · 3`. Not part of `report.json`.
+    #[serde(skip)]
     pub rgb: Vec<u8>,
     /// What stands below it; may be empty.
     pub caption: String,

@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// The story as it is read: as given, else tables, then figures.
-    pub(crate) fn reading_order(&self) -> Vec<Block> {
+    pub fn reading_order(&self) -> Vec<Block> {
         if !self.story.is_empty() {
             return self.story.clone();
         }
@@ -209,10 +209,13 @@ pub struct Array {
 }
 
 /// One step of the reading order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Block {
     /// Begins a section.
     Heading(String),
+    /// Begins a part of a section.
+    Subheading(String),
     /// Paragraphs, parted by empty lines; `code` between backquotes.
     Text(String),
     /// The table of that name.

@@ -42,6 +42,26 @@ pub enum ReportError {
         /// The file.
         path: PathBuf,
     },
+    /// A figure that cannot be drawn again from what is stored of it.
+    #[error("figure `{name}`: expected {expected}, found {found} ({})", path.display())]
+    Figure {
+        /// The figure.
+        name: String,
+        /// What it takes to draw it.
+        expected: String,
+        /// What was stored.
+        found: String,
+        /// The report.
+        path: PathBuf,
+    },
+    /// A file that does not hold a report's arrays.
+    #[error("not the arrays of a report: {message} ({})", path.display())]
+    Arrays {
+        /// What the reader stumbled over.
+        message: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A picture or an array could not be encoded.
     #[error("cannot encode {place}: {message}")]
     Encode {

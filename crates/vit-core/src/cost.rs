@@ -34,9 +34,9 @@ mod tests {
             let config = VitConfig { n_classes: 1000, ..arch(name).expect(name) };
             config.macs(196) as f64 / 1e9
         };
-        // DeiT's table: 1.3, 4.6 and 17.6 G.
-        for (name, expected) in [("vit-ti/16", 1.26), ("vit-s/16", 4.61), ("vit-b/16", 17.56)] {
-            assert!((macs(name) - expected).abs() < 0.01, "{name}: {}", macs(name));
+        // As published for DeiT, to the digit printed there.
+        for (name, expected) in [("vit-ti/16", 1.3), ("vit-s/16", 4.6), ("vit-b/16", 17.6)] {
+            assert!((macs(name) - expected).abs() < 0.05, "{name}: {}", macs(name));
         }
     }
 

@@ -52,4 +52,12 @@ pub enum StudyError {
         /// What came.
         found: String,
     },
+    /// The temporary file of features that do not fit in memory.
+    #[error("`{study}`: cannot keep features in a temporary file: {source}")]
+    TemporaryFile {
+        /// The study.
+        study: String,
+        /// Why.
+        source: std::io::Error,
+    },
 }

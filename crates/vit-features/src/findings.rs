@@ -15,4 +15,34 @@ pub struct Findings {
     pub arrays: Vec<Array>,
     /// The order of reading.
     pub story: Vec<Block>,
+    /// Test samples to be shown; whoever has the data makes figures of them.
+    pub showcases: Vec<Showcase>,
+}
+
+/// Test samples worth seeing, by their index: a study has no pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Showcase {
+    /// The name of the figure; the story may name it.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// The index of a sample in its data set, and what is said below its picture.
+    pub samples: Vec<(usize, String)>,
+}
+
+/// The array in which a probe says of every test sample, in the order of the test side, whether its headline (the best
+/// layer, say) was right: 1 or 0. Models are compared sample by sample from it.
+pub const CORRECT: &str = "correct";
+
+impl Findings {
+    /// Hands over which test samples the headline was right on, as the array [`CORRECT`].
+    ///
+    /// # Shapes
+    /// `right`: `[n]`, every test sample in the order of its side.
+    pub fn mark_correct(&mut self, right: &[bool]) {
+        let values = right.iter().map(|&right| f32::from(u8::from(right))).collect();
+        self.arrays.push(Array { name: CORRECT.into(), shape: vec![right.len()], values });
+    }
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
-use vit_data::{Dataset, Loader, LoaderOptions, Order, ViewPlan};
+use vit_data::{Dataset, HostView, Loader, LoaderOptions, Order, ViewPlan};
 
 /// What is studied.
 pub enum Source<'a> {
@@ -54,57 +54,120 @@ pub fn observe(
     studies: &mut [Box<dyn Opened>],
     tick: &mut dyn FnMut(usize) -> Result<(), StudyError>,
 ) -> Result<(), StudyError> {
+    observe_together(std::slice::from_ref(lab), passage, studies, tick)
+}
+
+/// Passes data once through several models, each with views of its own: the same samples in the same order, one
+/// decode, one forward for each model and batch. A study of one model sees the first.
+///
+/// Batches, threads and device are the first lab's.
+///
+/// # Errors
+/// As [`observe`].
+///
+/// # Panics
+/// When there is no lab.
+pub fn observe_together(
+    labs: &[Lab],
+    passage: &Passage,
+    studies: &mut [Box<dyn Opened>],
+    tick: &mut dyn FnMut(usize) -> Result<(), StudyError>,
+) -> Result<(), StudyError> {
+    let Some(lead) = labs.first() else { panic!("observe: a lab is needed") };
     let mut asking: Vec<&mut Box<dyn Opened>> =
         studies.iter_mut().filter(|study| passage.role == Role::Test || study.needs().train).collect();
     if asking.is_empty() {
         return Ok(());
     }
-    let selects: BTreeSet<Select> =
-        asking.iter().flat_map(|study| study.needs().selects.iter().copied()).collect();
-    let options = LoaderOptions { batch: lab.batch, threads: lab.n_threads, ..LoaderOptions::default() };
+    let (plan, view_of) = shared_plan(labs);
+    // One batch is cut while the former passes the models; more would be held for nothing.
+    let options = LoaderOptions {
+        batch: lead.batch,
+        threads: lead.n_threads,
+        prefetch_batches: 1,
+        ..LoaderOptions::default()
+    };
     let order = Order::Indices(Arc::clone(&passage.indices));
     let mut first = 0;
-    for host in Loader::new(Arc::clone(&passage.data), order, lab.plan.clone(), options) {
+    for host in Loader::new(Arc::clone(&passage.data), order, plan, options) {
         let mut host = host?;
-        let view = host.views.swap_remove(0);
-        let info = BatchInfo {
-            role: passage.role,
-            first,
-            labels: &host.labels,
-            indices: &host.indices,
-            truths: &host.truths,
-        };
-        let mut features = Arrays::new();
-        match &lab.source {
-            Source::Pixels => {
-                let b = view.shape[0];
-                let shape = vec![b, view.pixels.len() / b.max(1)];
-                features.insert(Select::PIXELS, (shape, view.pixels));
-            }
-            Source::Model(model) => {
-                let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-                let mut looker = Looker {
-                    model,
-                    selects: &selects,
-                    studies: &mut asking,
-                    info,
-                    features: &mut features,
-                    failed: None,
-                };
-                model.encode(pixels, &mut Pass::look(&mut looker));
-                if let Some(error) = looker.failed {
-                    return Err(error);
-                }
-            }
+        let mut views: Vec<Option<HostView>> = host.views.drain(..).map(Some).collect();
+        for (model, lab) in labs.iter().enumerate() {
+            let is_last = !view_of[model + 1..].contains(&view_of[model]);
+            let view = &mut views[view_of[model]];
+            let Some(view) = (if is_last { view.take() } else { view.clone() }) else { continue };
+            let info = BatchInfo {
+                model,
+                role: passage.role,
+                first,
+                labels: &host.labels,
+                indices: &host.indices,
+                truths: &host.truths,
+            };
+            show(lab, view, info, &mut asking)?;
         }
-        let taken = Taken { info, features: &features };
-        for study in &mut asking {
-            study.batch(&taken)?;
-        }
-        first += info.labels.len();
-        tick(info.labels.len())?;
+        first += host.labels.len();
+        tick(host.labels.len())?;
     }
     Ok(())
+}
+
+/// One plan for all labs, equal views cut once, and which of its views each lab takes.
+fn shared_plan(labs: &[Lab]) -> (ViewPlan, Vec<usize>) {
+    let mut plan = ViewPlan { views: Vec::new() };
+    let view_of = labs.iter().map(|lab| {
+        let wanted = lab.plan.views[0];
+        plan.views.iter().position(|&view| view == wanted).unwrap_or_else(|| {
+            plan.views.push(wanted);
+            plan.views.len() - 1
+        })
+    });
+    let view_of = view_of.collect();
+    (plan, view_of)
+}
+
+/// Passes one batch through one model and shows it to the studies that look at it.
+fn show(
+    lab: &Lab,
+    view: HostView,
+    info: BatchInfo,
+    asking: &mut [&mut Box<dyn Opened>],
+) -> Result<(), StudyError> {
+    let mut looking: Vec<&mut Box<dyn Opened>> = asking
+        .iter_mut()
+        .filter(|study| study.needs_of(info.model).is_some())
+        .map(|study| &mut **study)
+        .collect();
+    if looking.is_empty() {
+        return Ok(());
+    }
+    let mut features = Arrays::new();
+    match &lab.source {
+        Source::Pixels => {
+            let b = view.shape[0];
+            let shape = vec![b, view.pixels.len() / b.max(1)];
+            features.insert(Select::PIXELS, (shape, view.pixels));
+        }
+        Source::Model(model) => {
+            let needs = looking.iter().filter_map(|study| study.needs_of(info.model));
+            let selects: BTreeSet<Select> = needs.flat_map(|needs| needs.selects.iter().copied()).collect();
+            let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+            let mut looker = Looker {
+                model,
+                selects: &selects,
+                studies: &mut looking,
+                info,
+                features: &mut features,
+                failed: None,
+            };
+            model.encode(pixels, &mut Pass::look(&mut looker));
+            if let Some(error) = looker.failed {
+                return Err(error);
+            }
+        }
+    }
+    let taken = Taken { info, features: &features };
+    looking.iter_mut().try_for_each(|study| study.batch(&taken))
 }
 
 /// Shows sites to studies and takes features, where tensors are made.
@@ -120,11 +183,12 @@ struct Looker<'a, 'b> {
 impl Look for Looker<'_, '_> {
     fn wants(&self, site: Site) -> bool {
         self.selects.iter().any(|select| select.site() == Some(site))
-            || self.studies.iter().any(|study| study.needs().sites.contains(&site))
+            || self.studies.iter().any(|study| sees(&***study, self.info.model, site))
     }
 
     fn see(&mut self, site: Site, seen: Seen) {
-        for study in self.studies.iter_mut().filter(|study| study.needs().sites.contains(&site)) {
+        let model = self.info.model;
+        for study in self.studies.iter_mut().filter(|study| sees(&****study, model, site)) {
             if let Err(error) = study.see(site, &seen, &self.info) {
                 self.failed.get_or_insert(error);
             }
@@ -133,6 +197,11 @@ impl Look for Looker<'_, '_> {
             self.features.insert(select, take(self.model, select, &seen));
         }
     }
+}
+
+/// Whether a study wants to see a site of a model.
+fn sees(study: &dyn Opened, model: usize, site: Site) -> bool {
+    study.needs_of(model).is_some_and(|needs| needs.sites.contains(&site))
 }
 
 /// The values of a select, with their shape.

@@ -4,6 +4,7 @@
 //! accumulator can be merged with that of another part of the data. Needs are checked against what the model has and
 //! the data offers before anything runs, and the sentence of that check is what the user reads.
 
+mod bank;
 mod error;
 mod extract;
 mod findings;
@@ -12,13 +13,14 @@ mod layers;
 mod select;
 mod study;
 
+pub use bank::Bank;
 pub use error::StudyError;
 pub use extract::{Features, extract};
-pub use findings::Findings;
-pub use lab::{Lab, Passage, Source, observe};
+pub use findings::{CORRECT, Findings, Showcase};
+pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken, open_study,
-    study,
+    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Role, Shapes, Study, StudyEntry, Taken,
+    open_study, study,
 };

@@ -16,6 +16,15 @@ pub enum Role {
     Test,
 }
 
+/// How many models a study looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Models {
+    /// One; of several, each is asked alone.
+    Each,
+    /// All that are given, on the same samples in one pass.
+    Together,
+}
+
 /// What there is to study: the model's sizes and the data's classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shapes {
@@ -39,6 +48,8 @@ pub struct Shapes {
     pub patch_px: usize,
     /// Classes of the data; 0 where there are none.
     pub n_classes: usize,
+    /// The names of those classes, where they have any.
+    pub classes: Vec<String>,
     /// Samples to learn from.
     pub n_train: usize,
     /// Samples asked about.
@@ -47,6 +58,8 @@ pub struct Shapes {
     pub blocks: Vec<usize>,
     /// From which a study's own draws follow.
     pub seed: u64,
+    /// The other models of a study of several; on the same data.
+    pub beside: Vec<Shapes>,
 }
 
 impl Shapes {
@@ -67,10 +80,12 @@ impl Shapes {
             grid: model.grid(size_px, size_px),
             patch_px: model.patch_px(),
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: layers.blocks(depth)?,
             seed: 0,
+            beside: Vec::new(),
         })
     }
 
@@ -87,11 +102,24 @@ impl Shapes {
             grid: Grid { rows: size_px, columns: size_px },
             patch_px: 1,
             n_classes: 0,
+            classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: Vec::new(),
             seed: 0,
+            beside: Vec::new(),
         }
+    }
+
+    /// The same with other models beside this one, for a study of several.
+    #[must_use]
+    pub fn beside(self, beside: Vec<Self>) -> Self {
+        Self { beside, ..self }
+    }
+
+    /// Every model, this one first; a batch's `model` counts in this order.
+    pub fn models(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.beside)
     }
 
     /// The same with the data's classes and sizes.
@@ -99,6 +127,7 @@ impl Shapes {
     pub fn on(self, train: Option<&dyn Dataset>, test: &dyn Dataset) -> Self {
         Self {
             n_classes: test.classes().len(),
+            classes: test.classes().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self
@@ -122,6 +151,8 @@ pub struct Needs {
 /// A batch, seen from the host.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchInfo<'a> {
+    /// Which of the models made what is seen; 0 where there is one.
+    pub model: usize,
     /// Which side of the data.
     pub role: Role,
     /// Place of the first sample in the order of its side.
@@ -155,7 +186,7 @@ pub trait Accumulate: Send + Sized + 'static {
     fn see(&mut self, _site: Site, _seen: &Seen, _info: &BatchInfo) -> Result<(), StudyError> {
         Ok(())
     }
-    /// Receives the features of a batch, after its sites.
+    /// Receives the features of a batch, after its sites; from every model in turn where there are several.
     ///
     /// # Errors
     /// When what is taken cannot be.
@@ -168,18 +199,24 @@ pub trait Accumulate: Send + Sized + 'static {
 pub trait Study: 'static {
     /// Name, one line, source.
     const INFO: Info;
+    /// How many models it looks at.
+    const MODELS: Models = Models::Each;
     /// Its options.
     type Config: Recipe + Clone + Default + Send;
     /// What grows while batches pass.
     type Acc: Accumulate;
 
-    /// What it needs.
+    /// What it needs of a model. A study of several is asked for each; only the first one's shapes have the others beside.
     ///
     /// # Errors
     /// When the model cannot have it; the sentence names the study and the model.
     fn needs(config: &Self::Config, shapes: &Shapes) -> Result<Needs, StudyError>;
     /// An empty accumulator.
     fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
+    /// Options that suit a hundred samples, with which the contract of studies is tried.
+    fn small() -> Self::Config {
+        Self::Config::default()
+    }
     /// The findings.
     ///
     /// # Errors
@@ -189,8 +226,12 @@ pub trait Study: 'static {
 
 /// An opened study whose type was forgotten.
 pub trait Opened: Send {
-    /// What it needs.
+    /// What it needs of the first model.
     fn needs(&self) -> &Needs;
+    /// What it needs of a model; nothing of one that it does not look at.
+    fn needs_of(&self, model: usize) -> Option<&Needs> {
+        (model == 0).then(|| self.needs())
+    }
     /// Its registry row's information.
     fn info(&self) -> Info;
     /// See [`Accumulate::see`].
@@ -221,12 +262,16 @@ struct Asked<S: Study> {
     config: S::Config,
     shapes: Shapes,
     needs: Needs,
+    needs_beside: Vec<Needs>,
     acc: S::Acc,
 }
 
 impl<S: Study> Opened for Asked<S> {
     fn needs(&self) -> &Needs {
         &self.needs
+    }
+    fn needs_of(&self, model: usize) -> Option<&Needs> {
+        if model == 0 { Some(&self.needs) } else { self.needs_beside.get(model - 1) }
     }
     fn info(&self) -> Info {
         S::INFO
@@ -256,18 +301,26 @@ impl<S: Study> Opened for Asked<S> {
 /// # Errors
 /// When the model does not have what it needs.
 pub fn open_study<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {
+    let needs = checked_needs::<S>(config, shapes)?;
+    let beside = shapes.beside.iter().filter(|_| S::MODELS == Models::Together);
+    let needs_beside = beside.map(|shapes| checked_needs::<S>(config, shapes)).collect::<Result<_, _>>()?;
+    let acc = S::open(config, shapes);
+    Ok(Box::new(Asked::<S> { config: config.clone(), shapes: shapes.clone(), needs, needs_beside, acc }))
+}
+
+/// What a study needs of a model, which has the attention that it wants to see.
+fn checked_needs<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Needs, StudyError> {
     let needs = S::needs(config, shapes)?;
     let unseen = needs.sites.iter().find(|site| site.needs_attention()).filter(|_| shapes.n_heads.is_none());
-    if let Some(site) = unseen {
-        return Err(StudyError::Model {
+    match unseen {
+        None => Ok(needs),
+        Some(site) => Err(StudyError::Model {
             study: S::INFO.name.into(),
             needs: format!("attention ({site})"),
             found: "an encoder without attention".into(),
             model: shapes.model.clone(),
-        });
+        }),
     }
-    let acc = S::open(config, shapes);
-    Ok(Box::new(Asked::<S> { config: config.clone(), shapes: shapes.clone(), needs, acc }))
 }
 
 /// Opens a study with options for shapes.
@@ -277,15 +330,19 @@ pub type Open = fn(&toml::Table, &Shapes) -> Result<Box<dyn Opened>, StudyError>
 pub struct StudyEntry {
     /// Name, one line, source.
     pub info: Info,
+    /// How many models it looks at.
+    pub models: Models,
     /// Parses options and gives the resolved recipe as TOML.
     pub resolve: fn(&toml::Table) -> Result<String, RecipeError>,
     /// Opens it with options.
     pub open: Open,
+    /// Options that suit a hundred samples, as TOML; see [`Study::small`].
+    pub small: fn() -> String,
 }
 
 /// The row of a study.
 pub const fn study<S: Study>() -> StudyEntry {
-    StudyEntry { info: S::INFO, resolve: resolve::<S>, open: open::<S> }
+    StudyEntry { info: S::INFO, models: S::MODELS, resolve: resolve::<S>, open: open::<S>, small: small::<S> }
 }
 
 fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
@@ -294,6 +351,10 @@ fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
 
 fn resolve<S: Study>(options: &toml::Table) -> Result<String, RecipeError> {
     Ok(recipe::resolved(&parse::<S>(options)?))
+}
+
+fn small<S: Study>() -> String {
+    recipe::resolved(&S::small())
 }
 
 fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {

@@ -16,14 +16,18 @@ pub struct Rates {
     pub weight_decay: f64,
 }
 
-/// First and second moment of a parameter, flattened.
+/// First and second moment of a parameter, flattened, and how many steps they have seen.
 #[derive(Clone, Debug)]
 struct Moments {
     m: Tensor<1>,
     v: Tensor<1>,
+    n_steps: u32,
 }
 
 /// AdamW: see [`AdamWStep`] for the formula. Moments live under the parameter's name, so they survive saving.
+///
+/// A parameter without a gradient is left as it is, and its own count of steps stands still, by which its moments are
+/// debiased: a layer that is frozen at first begins like any other when it is let go, as with PyTorch's AdamW.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     /// Decay of the first moment.
@@ -49,23 +53,21 @@ impl AdamW {
         map_by_name(module, &mut Apply { optimizer: self, grads, rates })
     }
 
-    /// The moments as named tensors `{parameter}.m` and `{parameter}.v`.
-    pub fn state(&self) -> Vec<NamedParam> {
-        let mut tensors = Vec::with_capacity(2 * self.moments.len());
-        for (name, moments) in &self.moments {
-            for (suffix, tensor) in [("m", &moments.m), ("v", &moments.v)] {
-                let shape = tensor.dims().to_vec();
-                let data = tensor.clone().into_data();
-                let values = match data.try_to_vec::<f32>() {
-                    Ok(values) => values,
-                    Err(error) => panic!("moments are f32: {error:?}"),
-                };
-                tensors.push(NamedParam {
-                    name: format!("{name}.{suffix}"),
-                    shape,
-                    values,
-                    trainable: false,
-                });
+    /// The state of every trainable parameter of `module` as named tensors: its moments `{parameter}.m` and
+    /// `{parameter}.v`, and its count of steps `{parameter}.t`; zeros where it has not been moved yet.
+    pub fn state<M: Module>(&self, module: &M) -> Vec<NamedParam> {
+        let params = vit_core::weights::names(module).into_iter().filter(|param| param.trainable);
+        let mut tensors = Vec::new();
+        for NamedParam { name, shape, .. } in params {
+            let n: usize = shape.iter().product();
+            let (m, v, t) = match self.moments.get(&name) {
+                Some(moments) => (host(&moments.m), host(&moments.v), moments.n_steps),
+                None => (vec![0.0; n], vec![0.0; n], 0),
+            };
+            // Steps are exact in f32 up to 2²⁴, far beyond any run.
+            for (suffix, values) in [("m", m), ("v", v), ("t", vec![t as f32])] {
+                let (name, shape) = (format!("{name}.{suffix}"), vec![values.len()]);
+                tensors.push(NamedParam { name, shape, values, trainable: false });
             }
         }
         tensors
@@ -89,10 +91,21 @@ impl AdamW {
                 let values = read(&format!("{}.{suffix}", param.name), &[n])?;
                 Ok(Tensor::from_data(TensorData::new(values, [n]), device))
             };
-            let moments = Moments { m: moment("m")?, v: moment("v")? };
-            self.moments.insert(param.name, moments);
+            let (m, v) = (moment("m")?, moment("v")?);
+            let n_steps = read(&format!("{}.t", param.name), &[1])?.first().map_or(0, |&t| t as u32);
+            if n_steps > 0 {
+                self.moments.insert(param.name, Moments { m, v, n_steps });
+            }
         }
         Ok(())
+    }
+}
+
+/// The values of a moment.
+fn host(moment: &Tensor<1>) -> Vec<f32> {
+    match moment.clone().into_data().try_to_vec::<f32>() {
+        Ok(values) => values,
+        Err(error) => panic!("moments are f32: {error:?}"),
     }
 }
 
@@ -109,22 +122,23 @@ impl MapByName for Apply<'_> {
         let n: usize = shape.iter().product();
         let rates = (self.rates)(name, &shape);
         let optimizer = &mut *self.optimizer;
+        let Moments { m, v, n_steps } = optimizer.moments.remove(name).unwrap_or_else(|| {
+            let zeros = || Tensor::zeros([n], &grad.device());
+            Moments { m: zeros(), v: zeros(), n_steps: 0 }
+        });
+        let n_steps = n_steps + 1;
         let step = AdamWStep {
             lr: rates.lr,
             weight_decay: rates.weight_decay,
             beta1: optimizer.beta1,
             beta2: optimizer.beta2,
             eps: optimizer.eps,
-            t: optimizer.n_steps,
+            t: n_steps,
         };
-        let Moments { m, v } = optimizer.moments.remove(name).unwrap_or_else(|| {
-            let zeros = || Tensor::zeros([n], &grad.device());
-            Moments { m: zeros(), v: zeros() }
-        });
         param.map(|tensor| {
             let value = tensor.inner().reshape([n]);
             let (value, m, v) = adamw_step(value, grad, m, v, step);
-            optimizer.moments.insert(name.to_owned(), Moments { m, v });
+            optimizer.moments.insert(name.to_owned(), Moments { m, v, n_steps });
             Tensor::from_inner(value.reshape(shape)).require_grad()
         })
     }

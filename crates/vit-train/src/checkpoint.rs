@@ -143,8 +143,10 @@ pub(crate) fn save<O: Objective>(
         let path = path.to_owned();
         move |source| TrainError::Io { source, path }
     };
-    let tensors =
-        [("objective.safetensors", objective.state()), ("optimizer.safetensors", optimizer.state())];
+    let tensors = [
+        ("objective.safetensors", objective.state()),
+        ("optimizer.safetensors", optimizer.state(objective.student())),
+    ];
     let expected_bytes = SPARE_BYTES + tensors.iter().map(|(_, tensors)| bytes_of(tensors)).sum::<u64>();
     let free_bytes = fs4::available_space(run).map_err(io(run))?;
     if free_bytes < expected_bytes {

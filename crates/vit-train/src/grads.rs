@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn values(mut grads: Grads, name: &str) -> Vec<f32> {
-        grads.remove(name).expect(name).into_data().to_vec().expect("f32")
+        grads.remove(name).expect(name).into_data().try_to_vec().expect("f32")
     }
 
     fn near(found: &[f32], expected: &[f32]) {

@@ -5,6 +5,7 @@
 //! student only.
 
 mod adamw;
+mod alarm;
 mod checkpoint;
 mod ema;
 mod error;
@@ -19,6 +20,7 @@ mod run;
 pub mod schedule;
 
 pub use adamw::{AdamW, Rates};
+pub use alarm::{Alarms, alarms_of};
 pub use checkpoint::{Checkpoint, FileSum, latest_checkpoint};
 pub use ema::ema_update;
 pub use error::TrainError;

@@ -48,6 +48,9 @@ impl Log {
         let mut line = Map::new();
         line.insert("step".into(), report.progress.step.into());
         line.extend(values.iter().map(|(name, value)| (name.clone(), Value::from(*value))));
+        if !report.alarms.is_empty() {
+            line.insert("alarms".into(), report.alarms.clone().into());
+        }
         let mut line = Value::Object(line).to_string();
         line.push('\n');
         self.file
@@ -63,6 +66,8 @@ fn values_of(report: &StepReport) -> Vec<(String, f64)> {
     let mut values = vec![("epoch".to_owned(), report.progress.epochs()), ("loss".to_owned(), report.loss)];
     values.extend(report.terms.iter().map(|&(name, value)| (format!("loss_{name}"), value)));
     values.push(("lr".to_owned(), report.lr));
+    values.push(("weight_decay".to_owned(), report.weight_decay));
+    values.extend(report.readings.iter().map(|&(name, value)| (name.to_owned(), value)));
     values.extend(report.grad_norm.map(|norm| ("grad_norm".to_owned(), norm)));
     values
 }

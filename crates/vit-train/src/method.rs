@@ -179,6 +179,8 @@ fn plan<O: Objective>(request: &Request) -> Result<RunPlan, TrainError> {
     let size = |param: &weights::NamedParam| param.shape.iter().product::<usize>();
     let params = weights::names(objective.student());
     let n_trained = params.iter().filter(|param| param.trainable).map(size).sum();
+    // Every trained parameter has a count of its steps.
+    let n_counts = params.iter().filter(|param| param.trainable).count();
     let n_saved: usize = objective.state().iter().map(size).sum();
     Ok(RunPlan {
         n_params: params.iter().map(size).sum(),
@@ -188,7 +190,7 @@ fn plan<O: Objective>(request: &Request) -> Result<RunPlan, TrainError> {
         samples_per_step: prepared.recipe.train.samples_per_step(),
         steps_per_epoch,
         n_steps,
-        checkpoint_bytes: 4 * (n_saved + 2 * n_trained) as u64,
+        checkpoint_bytes: 4 * (n_saved + 2 * n_trained + n_counts) as u64,
         fresh: prepared.fresh,
     })
 }

@@ -1,6 +1,7 @@
 //! What an objective is: the seam between the loop and everything that trains a Vision Transformer.
 
-use crate::ViewConfig;
+use crate::schedule::warmup_cosine;
+use crate::{Grads, Rates, TrainConfig, ViewConfig};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use report::{Info, Recipe};
@@ -157,6 +158,13 @@ pub trait Objective: Sized + Send {
     fn decays(name: &str, shape: &[usize]) -> bool {
         shape.len() > 1 && !name.ends_with(".bias")
     }
+    /// Learning rate and weight decay at a step, before what a parameter's layer and kind make of them; MAE's warm-up,
+    /// half cosine and constant weight decay where an objective has no schedules of its own.
+    fn rates(&self, train: &TrainConfig, at: Progress) -> Rates {
+        let n_epochs = at.n_steps as f64 / at.steps_per_epoch.max(1) as f64;
+        let lr = warmup_cosine(at.epochs(), train.warmup_epochs, n_epochs, train.peak_lr(), train.min_lr);
+        Rates { lr, weight_decay: train.weight_decay }
+    }
     /// The student.
     fn student(&self) -> &Self::Student;
     /// The student through a function: how the optimizer changes it.
@@ -164,6 +172,14 @@ pub trait Objective: Sized + Send {
     fn map_student(self, change: impl FnOnce(Self::Student) -> Self::Student) -> Self;
     /// The loss of a batch, in named terms.
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<Self::Carry>;
+    /// Sees the gradients of a step, summed and clipped, before the optimizer does: a parameter whose gradient is
+    /// removed stays as it is.
+    fn on_grads(&self, _grads: &mut Grads, _at: Progress) {}
+    /// What tells whether training is in good health, by name; asked every so many steps, with the batch and the carry
+    /// of its loss at hand. What [`crate::Alarms`] knows by name can raise an alarm.
+    fn readings(&self, _batch: &Batch, _carry: &Self::Carry, _at: Progress) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
     /// After the optimizer: teacher, centers, queues.
     #[must_use]
     fn after_step(self, _carry: Self::Carry, _at: Progress) -> Self {

@@ -181,6 +181,9 @@ pub struct TrainConfig {
     pub clip: Clip,
     /// A line in the log every so many steps.
     pub log_every_steps: usize,
+    /// The health of training is looked at every so many steps, where the objective has something to tell; such a step
+    /// is always logged.
+    pub watch_every_steps: usize,
     /// A checkpoint every so many steps, and one at the end.
     pub checkpoint_every_steps: usize,
     /// Checkpoints kept.
@@ -215,6 +218,7 @@ impl Default for TrainConfig {
             layer_decay: 1.0,
             clip: Clip::None,
             log_every_steps: 10,
+            watch_every_steps: 50,
             checkpoint_every_steps: 500,
             keep_checkpoints: 2,
         }
@@ -282,6 +286,7 @@ impl Recipe for PretrainRecipe {
             ("train.beta1", (0.0..1.0).contains(&beta1), "0 up to 1", beta1),
             ("train.beta2", (0.0..1.0).contains(&beta2), "0 up to 1", beta2),
             ("train.log_every_steps", log_every_steps > 0, "at least 1", log_every_steps as f64),
+            ("train.watch_every_steps", self.train.watch_every_steps > 0, "at least 1", 0.0),
             (
                 "train.checkpoint_every_steps",
                 checkpoint_every_steps > 0,

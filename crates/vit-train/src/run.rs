@@ -1,11 +1,12 @@
 //! The loop: views → tokens → named terms → gradients → optimizer → after the step → a line in the log.
 
+use crate::alarm::alarms_of;
 use crate::checkpoint;
 use crate::log::Log;
 use crate::recipe::Clip;
-use crate::schedule::{layer_decay, layer_id, warmup_cosine};
+use crate::schedule::{layer_decay, layer_id};
 use crate::{
-    AdamW, Batch, Grads, Merge, Objective, PretrainRecipe, Progress, Rates, Step, Term, TrainError,
+    AdamW, Alarms, Batch, Grads, Merge, Objective, PretrainRecipe, Progress, Rates, Step, Term, TrainError,
     latest_checkpoint,
 };
 use burn::tensor::{Device, Tensor, TensorData};
@@ -33,6 +34,12 @@ pub struct StepReport {
     pub terms: Vec<(&'static str, f64)>,
     /// The learning rate used.
     pub lr: f64,
+    /// The weight decay used, of parameters that have any.
+    pub weight_decay: f64,
+    /// The health of training, by name; empty at steps that were not looked at.
+    pub readings: Vec<(&'static str, f64)>,
+    /// What is wrong with it, in sentences; a function of this report alone.
+    pub alarms: Vec<String>,
     /// Norm of the gradients before clipping, where they are clipped by one norm.
     pub grad_norm: Option<f64>,
 }
@@ -143,6 +150,7 @@ pub(crate) fn train<O: Objective>(
         checkpoint::save(dir, objective, optimizer, at, config.keep_checkpoints).map(|_| ())
     };
     let depth = objective.export().depth();
+    let mut alarms = Alarms::default();
     while step < n_steps {
         let epoch = (step / steps_per_epoch) as u64;
         let mut batches = batches_of(setting, epoch, step % steps_per_epoch);
@@ -153,8 +161,13 @@ pub(crate) fn train<O: Objective>(
             let report;
             (objective, report) = one_step(objective, &mut optimizer, batches, progress, (setting, depth))?;
             step += 1;
-            if let Some(log) = log.as_mut().filter(|_| progress.step.is_multiple_of(config.log_every_steps)) {
+            let is_logged =
+                progress.step.is_multiple_of(config.log_every_steps) || !report.readings.is_empty();
+            if let Some(log) = log.as_mut().filter(|_| is_logged) {
                 log.line(&report)?;
+            }
+            for sentence in alarms.new_in(&report) {
+                watch.note(&sentence);
             }
             let stop = watch.step(&report) == Flow::Stop;
             if stop || step.is_multiple_of(config.checkpoint_every_steps) || step == n_steps {
@@ -200,6 +213,8 @@ fn one_step<O: Objective>(
     let seed = Seed(setting.recipe.seed);
     let mut sum: Option<(Grads, O::Carry)> = None;
     let mut terms: Vec<(&'static str, f64)> = Vec::new();
+    let mut readings = Vec::new();
+    let is_watched = progress.step.is_multiple_of(config.watch_every_steps);
     let share = 1.0 / config.accumulate as f64;
     for (micro, host) in batches.enumerate() {
         let batch = upload(host?, progress.epoch() as u64, setting.device);
@@ -209,6 +224,9 @@ fn one_step<O: Objective>(
         match terms.is_empty() {
             true => terms = found.into_iter().map(|(name, value)| (name, value * share)).collect(),
             false => terms.iter_mut().zip(found).for_each(|(sum, (_, value))| sum.1 += value * share),
+        }
+        if is_watched && micro == 0 {
+            readings = objective.readings(&batch, &out.carry, progress);
         }
         let total = out.terms.into_iter().map(|term| term.value).reduce(|sum, term| sum + term);
         let Some(total) = total else { panic!("objective `{}` gave no loss term", O::INFO.name) };
@@ -220,7 +238,7 @@ fn one_step<O: Objective>(
     }
     let Some((grads, carry)) = sum else { panic!("the loader ended before the epoch") };
     let grads = if config.accumulate > 1 { grads.times(share) } else { grads };
-    let (grads, grad_norm) = match config.clip {
+    let (mut grads, grad_norm) = match config.clip {
         Clip::None => (grads, None),
         Clip::Global { max_norm } => {
             let (grads, norm) = grads.clip_global(max_norm);
@@ -228,21 +246,17 @@ fn one_step<O: Objective>(
         }
         Clip::PerTensor { max_norm } => (grads.clip_each(max_norm), None),
     };
-    let lr = warmup_cosine(
-        progress.epochs(),
-        config.warmup_epochs,
-        progress.n_steps as f64 / progress.steps_per_epoch as f64,
-        config.peak_lr(),
-        config.min_lr,
-    );
+    objective.on_grads(&mut grads, progress);
+    let Rates { lr, weight_decay } = objective.rates(config, progress);
     let rates = |name: &str, shape: &[usize]| Rates {
         lr: lr * layer_decay(layer_id(name, O::ENCODER_PREFIX, depth), depth, config.layer_decay),
-        weight_decay: if O::decays(name, shape) { config.weight_decay } else { 0.0 },
+        weight_decay: if O::decays(name, shape) { weight_decay } else { 0.0 },
     };
     let objective = objective.map_student(|student| optimizer.step(student, grads, &rates));
     let objective = objective.after_step(carry, progress);
     let loss = terms.iter().map(|(_, value)| value).sum();
-    Ok((objective, StepReport { progress, loss, terms, lr, grad_norm }))
+    let alarms = alarms_of(&readings, progress.step);
+    Ok((objective, StepReport { progress, loss, terms, lr, weight_decay, readings, alarms, grad_norm }))
 }
 
 /// The values of the terms, all of which must be finite.

@@ -31,15 +31,17 @@ pub fn dino_cosine(i: usize, n_steps: usize, n_warmup: usize, (start, base, end)
     end + 0.5 * (base - end) * (1.0 + (PI * share).cos())
 }
 
-/// DINO's teacher temperature in `epoch`: linear over `n_warmup` epochs from `start` to `end`, then `end`.
+/// DINO's teacher temperature in `epoch`: linear over `n_warmup` epochs from `start` to `end`, which is reached at the
+/// last of them, then `end`. A single epoch of warm-up has the temperature `start`.
 ///
 /// # Source
 /// Caron et al., Emerging Properties in Self-Supervised Vision Transformers.
 pub fn linear_then_constant(epoch: usize, n_warmup: usize, start: f64, end: f64) -> f64 {
-    if epoch + 1 >= n_warmup {
+    if epoch >= n_warmup {
         return end;
     }
-    start + (end - start) * epoch as f64 / (n_warmup - 1) as f64
+    let last = (n_warmup - 1).max(1) as f64;
+    start + (end - start) * epoch as f64 / last
 }
 
 /// The factor on the learning rate of layer `id` of `depth` blocks: `decay^(depth + 1 − id)`; embeddings are id 0,
@@ -97,6 +99,9 @@ mod tests {
         for (epoch, value) in [(0, 0.04), (1, 0.041034), (15, 0.055517), (29, 0.07), (30, 0.07)] {
             near(linear_then_constant(epoch, 30, 0.04, 0.07), value);
         }
+        // One epoch of warm-up is one point, the first; without warm-up the end stands from the beginning.
+        let short = [(0, 1), (1, 1), (0, 0)].map(|(epoch, n)| linear_then_constant(epoch, n, 0.04, 0.07));
+        assert_eq!(short, [0.04, 0.07, 0.07]);
     }
 
     #[test]

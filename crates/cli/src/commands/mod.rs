@@ -11,3 +11,4 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod pretrain;
 pub(crate) mod probe;
+pub(crate) mod report;

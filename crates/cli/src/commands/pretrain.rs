@@ -5,6 +5,7 @@ use crate::args::Common;
 use crate::builtin;
 use crate::data::{Subset, passage, tell_unreadable};
 use crate::expect;
+use crate::health;
 use crate::models::{self, WEIGHTS_FILE, sha256_of_file};
 use crate::names::{self, Names, hint};
 use crate::outcome::{Done, OutDir, Stop};
@@ -140,6 +141,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         }
     }
     describe_log(&mut report, &log);
+    health::describe(&mut report, &out.path().join("metrics.jsonl"))?;
     if let Some(preview) = outcome.preview {
         report.figures.push(preview_figure(preview));
     }

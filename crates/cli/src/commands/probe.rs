@@ -19,6 +19,7 @@ Examples:
   vitscope probe knn --weights runs/mae --data part-shapes
   vitscope probe knn --weights vit-s.safetensors --data folder:photos --layers last
   vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]'
+  vitscope probe linear --weights runs/mae --data part-shapes --set solver.kind=ridge
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
   vitscope probe runs/probe-1/recipe.toml --out again";
 

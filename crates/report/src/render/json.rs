@@ -21,6 +21,8 @@ impl Report {
             kind: figure.data.kind().to_owned(),
             file,
             title: figure.title.clone(),
+            caption: figure.caption.clone(),
+            data: Some(figure.data.clone()),
         });
         let saved = SavedReport {
             study: self.study.clone(),
@@ -31,6 +33,8 @@ impl Report {
             metrics: self.metrics.clone(),
             tables: tables.collect(),
             figures: figures.collect(),
+            title: self.title.clone(),
+            story: self.story.clone(),
         };
         // Every map of a report has string keys, so that this cannot fail.
         serde_json::to_value(saved).unwrap_or(Value::Null)
@@ -108,8 +112,9 @@ mod tests {
             {"name":"t","columns":["a","b"],"rows":[[0,0.1]],"title":"Title"}
           ],
           "figures": [
-            {"name":"f","kind":"scatter","file":"figures/f.svg","title":"F"}
-          ]
+            {"name":"f","kind":"scatter","file":"figures/f.svg","title":"F","data":{"scatter":{"x_label":"","y_label":"","series":[]}}}
+          ],
+          "title": "T"
         }
         "##);
     }

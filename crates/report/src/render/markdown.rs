@@ -16,6 +16,7 @@ impl Report {
             out.push('\n');
             match block {
                 Block::Heading(text) => out.push_str(&format!("## {}\n", escape(text))),
+                Block::Subheading(text) => out.push_str(&format!("### {}\n", escape(text))),
                 Block::Text(text) => {
                     let paragraphs = text.split("\n\n").map(|part| part.trim().replace('<', "&lt;"));
                     out.push_str(&paragraphs.collect::<Vec<_>>().join("\n\n"));

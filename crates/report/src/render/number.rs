@@ -30,6 +30,10 @@ pub(crate) fn decimals_of(values: impl Iterator<Item = f64>) -> i32 {
     if greatest == 0.0 {
         return 0;
     }
+    // Ratios keep three decimals from 0.02 on, so that small ones line up with the large ones of the next column.
+    if (0.02..1.0).contains(&greatest) {
+        return 3;
+    }
     let n_digits = if greatest < 1.0 { 3 } else { 4 };
     (n_digits - 1 - magnitude(greatest)).clamp(0, 5)
 }
@@ -129,6 +133,10 @@ mod tests {
         assert_eq!(text, ["0.913", "0.500", "0.000", "0.00042", "–", "3"]);
         let cells = [Cell::Number(1.0), Cell::Number(0.0834)];
         assert_eq!(column(&cells.iter().collect::<Vec<_>>()), ["1.000", "0.083"]);
+        let cells = [Cell::Number(0.0587), Cell::Number(-0.0063), Cell::Number(0.0003)];
+        assert_eq!(column(&cells.iter().collect::<Vec<_>>()), ["0.059", "−0.006", "0.0003"]);
+        let cells = [Cell::Number(0.0042), Cell::Number(0.0180)];
+        assert_eq!(column(&cells.iter().collect::<Vec<_>>()), ["0.0042", "0.0180"]);
         let cells = [Cell::Number(1234.5), Cell::Number(-2.25)];
         assert_eq!(column(&cells.iter().collect::<Vec<_>>()), ["1234", "−2"]);
     }

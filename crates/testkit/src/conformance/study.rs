@@ -4,9 +4,12 @@ use crate::tiny::{self, TinyData};
 use report::{Cell, Metric};
 use std::sync::Arc;
 use toml::Table;
-use vit_core::Backbone;
-use vit_data::Dataset;
-use vit_features::{Findings, Lab, Layers, Opened, Passage, Role, Shapes, Source, StudyEntry, observe};
+use vit_core::{Backbone, Pool, VitConfig};
+use vit_data::transform::Normalize;
+use vit_data::{Dataset, ViewPlan};
+use vit_features::{
+    Findings, Lab, Layers, Opened, Passage, Role, Shapes, Source, StudyEntry, observe_together,
+};
 
 /// Numbers of a study may differ by this much when its data comes in other batches: kernels add in another order.
 const OTHER_BATCHES: f64 = 1e-6;
@@ -18,6 +21,8 @@ const MERGED: f64 = 1e-12;
 pub struct StudyTrial {
     /// The model.
     pub model: Backbone,
+    /// Further models for studies of several; each sees the images in its own size.
+    pub beside: Vec<Backbone>,
     /// Samples to learn from.
     pub train: Arc<dyn Dataset>,
     /// Samples asked about.
@@ -29,18 +34,40 @@ impl StudyTrial {
     pub fn new() -> Self {
         Self {
             model: tiny::vit(&tiny::vit_config(), 5),
+            beside: Vec::new(),
             train: Arc::new(TinyData::stripes(96, 4, 0)),
             test: Arc::new(TinyData::stripes(48, 4, 1)),
         }
     }
 
-    /// The model's sizes and the data's.
+    /// The same with a second model of other sizes, without class token, on images twice as large.
+    #[must_use]
+    pub fn with_another_model(self) -> Self {
+        let config = VitConfig {
+            image_px: 2 * tiny::IMAGE_PX,
+            patch_px: 8,
+            width: 16,
+            depth: 2,
+            n_heads: 2,
+            class_token: false,
+            pool: Pool::Mean,
+            ..tiny::vit_config()
+        };
+        Self { beside: vec![tiny::vit(&config, 8)], ..self }
+    }
+
+    /// The models' sizes and the data's.
     ///
     /// # Panics
     /// Never for the models of [`tiny`].
     pub fn shapes(&self) -> Shapes {
-        let shapes = Shapes::of(&self.model, "vit:tiny", tiny::IMAGE_PX, &Layers::All).expect("every layer");
-        shapes.on(Some(&*self.train), &*self.test)
+        let of = |model: &Backbone, name: &str| {
+            let shapes = Shapes::of(model, name, model.image_px(), &Layers::All).expect("every layer");
+            shapes.on(Some(&*self.train), &*self.test)
+        };
+        let beside = self.beside.iter().enumerate();
+        let beside = beside.map(|(i, model)| of(model, &format!("vit:beside-{i}"))).collect();
+        of(&self.model, "vit:tiny").beside(beside)
     }
 
     /// The study with these options, having seen nothing.
@@ -62,14 +89,18 @@ impl StudyTrial {
         batch: usize,
         n_threads: usize,
     ) {
-        let source = Source::Model(&self.model);
-        let device = vit_ops::cpu_device();
-        let lab = Lab { source, plan: tiny::plan(), batch, n_threads, device };
+        let lab = |model| {
+            let plan = ViewPlan::whole(Backbone::image_px(model), Normalize::HALF);
+            let source = Source::Model(model);
+            Lab { source, plan, batch, n_threads, device: vit_ops::cpu_device() }
+        };
+        let labs: Vec<Lab> = std::iter::once(&self.model).chain(&self.beside).map(lab).collect();
         for (role, data) in [(Role::Train, &self.train), (Role::Test, &self.test)] {
             let n = data.len() / of;
             let indices = Arc::new((part * n..(part + 1) * n).collect());
             let passage = Passage { role, data: Arc::clone(data), indices };
-            observe(&lab, &passage, studies, &mut |_| Ok(())).unwrap_or_else(|error| panic!("{error}"));
+            observe_together(&labs, &passage, studies, &mut |_| Ok(()))
+                .unwrap_or_else(|error| panic!("{error}"));
         }
     }
 

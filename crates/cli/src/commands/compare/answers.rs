@@ -1,8 +1,8 @@
 //! What one model answered in one run.
 
-use report::Metric;
+use report::{Metric, Report};
 use std::collections::BTreeMap;
-use vit_features::Part;
+use vit_features::CORRECT;
 use vit_train::Preview;
 
 /// What a model is in the comparison.
@@ -25,8 +25,8 @@ pub(super) struct Answers {
     pub model: String,
     /// The run's seed.
     pub seed: u64,
-    /// Study → numbers.
-    pub studies: BTreeMap<String, Vec<Metric>>,
+    /// Study → what it found; of its arrays only [`CORRECT`] is kept.
+    pub studies: BTreeMap<String, Report>,
     /// Accuracy of its own classifier on the test side.
     pub own_top1: Option<f64>,
     /// Pictures of what its objective does.
@@ -43,7 +43,8 @@ pub(super) fn mean_over(values: &[f64]) -> f64 {
 impl Answers {
     /// All numbers of a name.
     pub(super) fn metrics<'a>(&'a self, study: &str, name: &'a str) -> impl Iterator<Item = &'a Metric> {
-        self.studies.get(study).into_iter().flatten().filter(move |metric| metric.name == name)
+        let metrics = self.studies.get(study).into_iter().flat_map(|report| &report.metrics);
+        metrics.filter(move |metric| metric.name == name)
     }
 
     /// The first number of a name.
@@ -56,18 +57,92 @@ impl Answers {
         Some(self.metric(study, name)?.value)
     }
 
-    /// A metric by layer, for one kind of tokens and one `k`.
-    pub(super) fn layer_curve(&self, study: &str, name: &str, part: Part, k: usize) -> Vec<(f64, f64)> {
-        let ending = if part == Part::Class { ".cls" } else { ".mean" };
-        let wanted = |metric: &&Metric| {
-            metric.select.as_ref().is_some_and(|select| select.ends_with(ending))
-                && metric
-                    .params
-                    .get("k")
-                    .and_then(serde_json::Value::as_u64)
-                    .is_none_or(|found| found == k as u64)
+    /// Of every test sample, in their order, whether a probe's headline was right.
+    pub(super) fn correct(&self, study: &str) -> Option<Vec<bool>> {
+        let array = self.studies.get(study)?.arrays.iter().find(|array| array.name == CORRECT)?;
+        Some(array.values.iter().map(|&value| value > 0.5).collect())
+    }
+
+    /// The number that a probe is known by: `best.top1`, else its first `best.…`.
+    pub(super) fn headline(&self, study: &str) -> Option<&Metric> {
+        let metrics = &self.studies.get(study)?.metrics;
+        let named = metrics.iter().find(|metric| metric.name == "best.top1");
+        named.or_else(|| metrics.iter().find(|metric| metric.name.starts_with("best.")))
+    }
+
+    /// The number of the headline's name at every layer, by the kind of features that was asked (see [`features_of`]):
+    /// where a layer has several, the one whose parameters are nearest the headline's.
+    pub(super) fn layer_curves(&self, study: &str) -> BTreeMap<String, Vec<(f64, f64)>> {
+        let Some(headline) = self.headline(study) else { return BTreeMap::new() };
+        let name = headline.name.trim_start_matches("best.");
+        let likeness = |metric: &Metric| {
+            metric.params.iter().filter(|(key, value)| headline.params.get(*key) == Some(*value)).count()
         };
-        let found = self.metrics(study, name).filter(wanted);
-        found.filter_map(|metric| Some((metric.layer? as f64, metric.value))).collect()
+        let mut chosen: BTreeMap<(String, usize), &Metric> = BTreeMap::new();
+        for metric in self.metrics(study, name) {
+            let (Some(select), Some(layer)) = (&metric.select, metric.layer) else { continue };
+            let known = chosen.entry((features_of(select), layer)).or_insert(metric);
+            if likeness(metric) > likeness(known) {
+                *known = metric;
+            }
+        }
+        let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+        for ((features, layer), metric) in chosen {
+            curves.entry(features).or_default().push((layer as f64, metric.value));
+        }
+        curves
+    }
+}
+
+/// What a select has in common with the selects of other layers: `cls` of `block3.cls` and of `norm.cls`,
+/// `key.patches` of `block3.key.patches`, `normed.block*.cls` of `normed.block3.cls`.
+pub(super) fn features_of(select: &str) -> String {
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let block = |part: &str| part.strip_prefix("block").is_some_and(digits);
+    match select.split_once('.') {
+        Some((place, part)) if place == "norm" || block(place) => part.to_owned(),
+        _ => {
+            let kind = |part| match part {
+                part if block(part) => "block*",
+                part if digits(part) => "*",
+                part => part,
+            };
+            select.split('.').map(kind).collect::<Vec<_>>().join(".")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use report::{Kind, Provenance};
+
+    /// Answers of one probe with these metrics.
+    fn answers(metrics: Vec<Metric>) -> Answers {
+        let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
+        report.metrics = metrics;
+        let studies = BTreeMap::from([("p".to_owned(), report)]);
+        Answers { model: "m".into(), seed: 0, studies, own_top1: None, preview: None, loss: Vec::new() }
+    }
+
+    #[test]
+    fn selects_of_one_kind_share_a_curve() {
+        let names =
+            ["block3.cls", "norm.cls", "block3.key.patches", "normed.block3.cls", "norm1.2.mean", "pixels"];
+        let kinds = ["cls", "cls", "key.patches", "normed.block*.cls", "norm1.*.mean", "pixels"];
+        assert_eq!(names.map(features_of), kinds);
+    }
+
+    #[test]
+    fn curves_follow_the_parameters_of_the_headline_where_they_can() {
+        let at = |layer: usize, k: u64, value: f64| {
+            let metric = Metric::new("top1", value, "ratio").layer(layer).param("k", k);
+            metric.select(if layer == 2 { "norm.cls".to_owned() } else { format!("block{layer}.cls") })
+        };
+        let metrics = vec![at(0, 1, 0.1), at(0, 20, 0.2), at(1, 20, 0.3), at(1, 1, 0.4), at(2, 1, 0.5)];
+        let mut metrics = metrics;
+        metrics.push(Metric::new("best.top1", 0.3, "ratio").param("k", 20));
+        let curves = answers(metrics).layer_curves("p");
+        assert_eq!(curves, BTreeMap::from([("cls".to_owned(), vec![(0.0, 0.2), (1.0, 0.3), (2.0, 0.5)])]));
     }
 }

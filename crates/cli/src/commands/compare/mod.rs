@@ -4,6 +4,7 @@ mod answers;
 mod recipe;
 mod run;
 mod story;
+mod together;
 
 use crate::args::Common;
 use crate::data::{Sides, Subset, passage, tell_unreadable};
@@ -14,15 +15,18 @@ use crate::{builtin, models};
 use answers::{Answers, Role};
 use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
-use report::{ImageGrid, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
+use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
 use std::path::{Path, PathBuf};
 use vit_data::{Picture, Split};
-use vit_features::Role as Side;
+use vit_features::{Role as Side, StudyEntry};
 
 /// The name of the floor without a model.
 pub(crate) const RAW_PIXELS: &str = "raw-pixels";
 /// The name of the floor with random weights.
 pub(crate) const UNTRAINED: &str = "untrained";
+
+/// The folder of what is asked of all models at once.
+pub(crate) const ALL_MODELS: &str = "all-models";
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -61,6 +65,9 @@ pub(super) struct Plan<'a> {
     pub sides: Sides,
     pub out: &'a Path,
     pub resume: bool,
+    /// What the command line says of the transform, which then holds for given models too.
+    pub size_px: Option<usize>,
+    pub normalize: Option<&'a str>,
 }
 
 /// Runs the verb.
@@ -103,6 +110,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         sides,
         out: out.path(),
         resume: args.resume,
+        size_px: common.size,
+        normalize: common.normalize.as_deref(),
     };
     let seeds: Vec<u64> = (0..recipe.n_seeds).map(|i| recipe.seed + i).collect();
     let all = run::every_model(&plan, &given, &seeds)?;
@@ -176,7 +185,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
         let (name, model) =
             word.split_once('=').ok_or_else(|| anyhow!("model: expected NAME=MODEL; found `{word}`"))?;
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !plain || name == RAW_PIXELS || name == UNTRAINED || name.starts_with('.') {
+        if !plain || [RAW_PIXELS, UNTRAINED, ALL_MODELS].contains(&name) || name.starts_with('.') {
             bail!(
                 "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
             );
@@ -192,7 +201,7 @@ fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String,
 /// Removes what a former comparison of these models left, and nothing else.
 fn clear(out: &Path, recipe: &CompareRecipe) -> anyhow::Result<()> {
     let trained = recipe.train.iter().map(|model| model.name.as_str());
-    for name in trained.chain([RAW_PIXELS, UNTRAINED]) {
+    for name in trained.chain([RAW_PIXELS, UNTRAINED, ALL_MODELS]) {
         for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
             let file_name = entry.file_name();
             let Some(found) = file_name.to_str() else { continue };
@@ -229,10 +238,11 @@ fn tell(
     let mut report =
         Report::new("compare", Kind::Compare, title, shown.join(", "), test.data.name(), provenance);
     for answers in all {
-        for (study, metrics) in &answers.studies {
-            for metric in metrics {
+        for (study, found) in &answers.studies {
+            for metric in &found.metrics {
                 let mut metric = metric.clone();
-                metric.params.insert("model".into(), answers.model.clone().into());
+                // Numbers of several models say of which themselves.
+                metric.params.entry("model").or_insert_with(|| answers.model.clone().into());
                 metric.params.insert("study".into(), study.clone().into());
                 metric.params.insert("seed".into(), answers.seed.into());
                 report.metrics.push(metric);
@@ -242,10 +252,11 @@ fn tell(
     let material = story::Material {
         answers: all,
         models: names,
+        probes: infos(&plan.recipe.probes, probes::PROBES),
+        analyses: infos(&plan.recipe.analyses, analysis::ANALYSES),
         samples: samples(plan)?,
         n_classes: test.data.classes().len(),
         seeds,
-        headline_k: headline_k(plan.recipe),
     };
     story::tell(&mut report, &material);
     let sides = plan.sides.train.iter().chain([&plan.sides.test]);
@@ -254,11 +265,10 @@ fn tell(
     Ok(report)
 }
 
-/// The `k` of the headline, as the recipe has it.
-fn headline_k(recipe: &CompareRecipe) -> usize {
-    let knn = recipe.probes.iter().find(|asked| asked.study == "knn");
-    let stated = knn.and_then(|asked| asked.options.get("headline_k")).and_then(toml::Value::as_integer);
-    stated.map_or(probes::KnnConfig::default().headline_k, |k| k as usize)
+/// What the studies of the recipe say of themselves.
+fn infos(asked: &[recipe::Asked], rows: &[StudyEntry]) -> Vec<Info> {
+    let found = asked.iter().filter_map(|asked| rows.iter().find(|row| row.info.name == asked.study));
+    found.map(|row| row.info).collect()
 }
 
 /// A few test samples of every class, for people to see.

@@ -91,10 +91,11 @@ impl Recipe for CompareRecipe {
             ));
         }
         for model in &self.train {
-            let reserved = [super::RAW_PIXELS, super::UNTRAINED];
+            let reserved = [super::RAW_PIXELS, super::UNTRAINED, super::ALL_MODELS];
             let plain = model.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             if model.name.is_empty() || !plain || reserved.contains(&model.name.as_str()) {
-                let expected = "letters, digits, `-`, `_` and `.`, and neither raw-pixels nor untrained";
+                let expected =
+                    "letters, digits, `-`, `_` and `.`, and none of raw-pixels, untrained, all-models";
                 return Err(RecipeError::value("train.name", expected, format!("`{}`", model.name)));
             }
             self.pretraining(model, 0).check()?;

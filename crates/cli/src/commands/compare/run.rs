@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Role};
 use super::recipe::{CompareRecipe, TrainedModel};
-use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir};
+use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir, together};
 use crate::data::{Subset, View};
 use crate::models::Model;
 use crate::outcome::{Stop, command_line};
@@ -17,7 +17,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{Layers, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -32,6 +32,9 @@ struct Kept {
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
 pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
     for (study, _) in asked(recipe, Role::Trained)? {
+        (study.entry.resolve)(&study.options)?;
+    }
+    for study in together::asked(recipe)? {
         (study.entry.resolve)(&study.options)?;
     }
     untrained_config(recipe)?;
@@ -64,38 +67,57 @@ pub(super) fn every_model(
     seeds: &[u64],
 ) -> anyhow::Result<Vec<Answers>> {
     let per_seed = 1 + plan.recipe.train.len();
-    let n_stages = 1 + given.len() + per_seed * seeds.len();
+    let together = together::asked(plan.recipe)?;
+    let n_stages = 1 + given.len() + per_seed * seeds.len() + usize::from(!together.is_empty());
     let mut stage = 0;
     let mut announce = |what: &str| {
         stage += 1;
         plan.progress.say(&format!("[{stage}/{n_stages}] {what}"));
     };
     let mut all = Vec::new();
+    let mut models: Vec<(String, Backbone, View)> = Vec::new();
+    let mut keep = |name: &str, model: &Backbone, view: View, seed: u64| {
+        if !together.is_empty() && seed == seeds[0] {
+            models.push((name.to_owned(), model.clone(), view));
+        }
+    };
     announce("raw pixels");
     let first = seeds[0];
     all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
+    let mut views = Vec::with_capacity(given.len());
     for (name, model) in given {
         announce(name);
-        all.push(ask(plan, name, Role::Given, Some(&model.backbone), first)?);
+        let view = View::of(model, plan.sides.test.data.as_ref(), plan.size_px, plan.normalize)?;
+        all.push(ask(plan, name, Role::Given, Some((&model.backbone, view)), first)?);
+        keep(name, &model.backbone, view, first);
+        views.push(view);
     }
     for &seed in seeds {
         let run = if seeds.len() > 1 { format!(" (seed {seed})") } else { String::new() };
         announce(&format!("untrained{run}"));
-        let config = match given.first() {
-            Some((_, model)) if plan.recipe.train.is_empty() => ModelConfig::of(&model.backbone),
-            _ => untrained_config(plan.recipe)?,
+        let (config, view) = match (given.first(), views.first()) {
+            (Some((_, model)), Some(&view)) if plan.recipe.train.is_empty() => {
+                (ModelConfig::of(&model.backbone), view)
+            }
+            _ => (untrained_config(plan.recipe)?, view_of_trained(plan)?),
         };
         let untrained = config.init(&plan.settings.device, seed);
-        all.push(ask(plan, UNTRAINED, Role::Untrained, Some(&untrained), seed)?);
+        all.push(ask(plan, UNTRAINED, Role::Untrained, Some((&untrained, view)), seed)?);
+        keep(UNTRAINED, &untrained, view, seed);
         for model in &plan.recipe.train {
             announce(&format!("{}: training, then questions{run}", model.name));
             let (backbone, kept) = train(plan, model, seed)?;
-            let mut answers = ask(plan, &model.name, Role::Trained, Some(&backbone), seed)?;
+            let mut answers = ask(plan, &model.name, Role::Trained, Some((&backbone, view)), seed)?;
+            keep(&model.name, &backbone, view, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
             answers.loss = kept.loss;
             all.push(answers);
         }
+    }
+    if !together.is_empty() {
+        announce("all models together");
+        all.push(together::ask(plan, &together, &models, first)?);
     }
     Ok(all)
 }
@@ -115,6 +137,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
     let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let request = Request {
         recipe: &recipe,
         data: side.data,
@@ -180,7 +203,7 @@ fn ask(
     plan: &Plan,
     name: &str,
     role: Role,
-    backbone: Option<&Backbone>,
+    model: Option<(&Backbone, View)>,
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
@@ -189,8 +212,10 @@ fn ask(
     let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
     if plan.resume && asked.iter().all(|(study, _)| is_done(study)) {
         for (study, _) in &asked {
-            let file = dir.join(study.entry.info.name).join("report.json");
-            studies.insert(study.entry.info.name.to_owned(), report::Report::read_json(&file)?.metrics);
+            let folder = dir.join(study.entry.info.name);
+            let mut report = report::Report::read(&folder)?;
+            report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
+            studies.insert(study.entry.info.name.to_owned(), report);
         }
         return Ok(Answers {
             model: name.into(),
@@ -201,25 +226,14 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let mut view = View {
-        size_px: plan.recipe.size_px,
-        normalize: Normalize::from_name(&plan.recipe.normalize)?,
-        input: None,
-    };
-    let (source, shapes) = match backbone {
-        Some(model) => {
-            let patch_px = model.patch_px();
-            if !view.size_px.is_multiple_of(patch_px) {
-                return Err(anyhow!(
-                    "size: expected a multiple of the patch ({patch_px} px); found {} px: {name}",
-                    view.size_px
-                ));
-            }
-            (Source::Model(model), Shapes::of(model, name, view.size_px, &Layers::All)?)
+    let (view, source, shapes) = match model {
+        Some((model, view)) => {
+            let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
+            (view, Source::Model(model), shapes)
         }
         None => {
-            view.size_px = plan.recipe.raw_pixels_px;
-            (Source::Pixels, Shapes::of_pixels(view.size_px))
+            let view = View { size_px: plan.recipe.raw_pixels_px, ..view_of_trained(plan)? };
+            (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
     let shapes = on_data(shapes, &plan.sides, seed);
@@ -233,23 +247,24 @@ fn ask(
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
         let data = plan.sides.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
-        let report = report_of(study.entry.info, kind, name, &data, findings, provenance);
+        let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
         let folder = dir.join(study.entry.info.name);
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
-        studies.insert(study.entry.info.name.to_owned(), report.metrics);
+        report.arrays.retain(|array| array.name == CORRECT);
+        studies.insert(study.entry.info.name.to_owned(), report);
     }
     Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
 }
 
-/// The studies of a model by its role: analyses are not for raw pixels.
+/// How the comparison's images are cut for the models that it trains; a given model brings its own transform.
+fn view_of_trained(plan: &Plan) -> anyhow::Result<View> {
+    let normalize = Normalize::from_name(&plan.recipe.normalize)?;
+    Ok(View { size_px: plan.recipe.size_px, normalize, input: None })
+}
+
+/// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.
 fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)>> {
-    let find = |rows: &'static [StudyEntry], name: &str| -> anyhow::Result<&'static StudyEntry> {
-        rows.iter().find(|row| row.info.name == name).ok_or_else(|| {
-            let names: Vec<&str> = rows.iter().map(|row| row.info.name).collect();
-            anyhow!("study: expected one of {}; found `{name}`", names.join(", "))
-        })
-    };
     let mut asked = Vec::new();
     for study in &recipe.probes {
         let entry = find(probes::PROBES, &study.study)?;
@@ -258,8 +273,18 @@ fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)
     if role != Role::RawPixels {
         for study in &recipe.analyses {
             let entry = find(analysis::ANALYSES, &study.study)?;
-            asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+            if entry.models == Models::Each {
+                asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+            }
         }
     }
     Ok(asked)
+}
+
+/// The registry row of a name.
+pub(super) fn find(rows: &'static [StudyEntry], name: &str) -> anyhow::Result<&'static StudyEntry> {
+    rows.iter().find(|row| row.info.name == name).ok_or_else(|| {
+        let names: Vec<&str> = rows.iter().map(|row| row.info.name).collect();
+        anyhow!("study: expected one of {}; found `{name}`", names.join(", "))
+    })
 }

@@ -53,8 +53,9 @@ pub(super) fn draw(
         heads.push("truth".into());
     }
     heads.push("crop boxes".into());
-    heads
-        .extend(plan.views.iter().enumerate().map(|(i, view)| format!("view {} {} px", i + 1, view.size_px)));
+    heads.extend(
+        plan.views.iter().enumerate().map(|(i, view)| format!("view {}, {} px", i + 1, view.size_px)),
+    );
     let top = MARGIN_PX + 2 * LETTER_PX + 8 + LETTER_PX + 20 + LETTER_PX + 8;
     let row_px = CELL_PX + 6 + 2 * (LETTER_PX + 4) + GAP_PX;
     let width = 2 * MARGIN_PX + heads.len() * (CELL_PX + GAP_PX) - GAP_PX;

@@ -99,7 +99,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Done> {
     }
     let shown = ViewPlan { views: plan.views.repeat(repeats as usize) };
     let title = data.name();
-    let subtitle = format!("{} of {} samples, {} classes", rows.len(), data.len(), data.classes().len());
+    let drawn = if repeats > 1 { format!("; views of the first {repeats} epochs") } else { String::new() };
+    let subtitle =
+        format!("{} of {} samples, {} classes{drawn}", rows.len(), data.len(), data.classes().len());
     let canvas = sheet::draw(&title, &subtitle, &rows, &shown, plan.views[0].normalize);
     let mut png = Vec::new();
     PngEncoder::new(&mut png)

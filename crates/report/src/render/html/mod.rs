@@ -7,7 +7,7 @@ mod table;
 use super::escape::xml;
 use super::number::short;
 use super::{slug, svg};
-use crate::{Block, Figure, FigureData, Report};
+use crate::{Block, Figure, FigureData, Report, Series};
 
 /// Type, room and color of the page.
 const STYLE: &str = include_str!("page.css");
@@ -54,6 +54,7 @@ impl Report {
     fn block(&self, block: &Block, counters: &mut Counters) -> String {
         match block {
             Block::Heading(_) => String::new(),
+            Block::Subheading(text) => format!("<h3>{}</h3>\n", xml(text)),
             Block::Text(text) => prose(text),
             Block::Numbers(cards) => numbers(cards),
             Block::Table(name) => self.table(name).map_or(String::new(), |table| {
@@ -127,18 +128,38 @@ fn figure_element(figure: &Figure, number: usize) -> String {
         _ => svg::inline(figure),
     };
     let id = slug(&figure.name);
+    let keys = match &figure.data {
+        FigureData::Line(plot) => keys(&plot.series),
+        _ => String::new(),
+    };
     let (title, caption) = (xml(&figure.title), inline_code(&figure.caption));
-    let caption = if caption.is_empty() { caption } else { format!("<p class=\"caption\">{caption}</p>\n") };
+    let (described, caption) = match caption.is_empty() {
+        true => (String::new(), caption),
+        false => (
+            format!(" aria-describedby=\"how-{id}\""),
+            format!("<p class=\"caption\" id=\"how-{id}\">{caption}</p>\n"),
+        ),
+    };
     format!(
         "<figure class=\"figure\" id=\"figure-{id}\">\n<figcaption><b>Figure {number}.</b> {title}</figcaption>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\">{drawing}</div>\n{caption}</figure>\n"
+         {keys}<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"{described}>{drawing}</div>\n\
+         {caption}</figure>\n"
     )
+}
+
+/// Names and colors of lines above a narrow page's drawing, where those at the ends of the lines are out of sight.
+fn keys(series: &[Series]) -> String {
+    let name = |(idx, one): (usize, &Series)| {
+        let (class, _) = svg::series_color(idx);
+        format!("<li class=\"{class}\"><i></i>{}</li>", xml(&one.name))
+    };
+    format!("<ul class=\"keys\">{}</ul>\n", series.iter().enumerate().map(name).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cell, Kind, LinePlot, Metric, Provenance, Series, Table};
+    use crate::{Cell, Kind, LinePlot, Metric, Provenance, Table};
     use proptest::prelude::*;
 
     fn report(word: &str) -> Report {
@@ -199,7 +220,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_text_becomes_markup(tail in "\\PC{0,8}") {
+        // A pair of backquotes becomes `<code>`, which is meant: see `prose_has_paragraphs_and_code`.
+        fn no_text_becomes_markup(tail in "[^`\\p{C}]{0,8}") {
             let n_tags = |html: &str| html.matches('<').count();
             let word = format!("<img src=x onerror=alert(1)>\"'&</script>{tail}");
             let html = report(&word).to_html();

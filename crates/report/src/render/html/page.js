@@ -23,7 +23,7 @@
     tip.style.transform = `translate(${Math.max(4, left)}px,${Math.max(4, top)}px)`;
   };
   for (const svg of document.querySelectorAll("svg.vs-fig")) {
-    let points = null;
+    let points = null, stops = [], at = -1;
     const start = () => {
       if (points) return;
       points = [];
@@ -31,10 +31,14 @@
         const mark = title.parentNode;
         words.set(mark, title.textContent);
         title.remove();
-        if (!mark.classList.contains("vs-pt") || mark.tagName === "rect") continue;
         const box = mark.getBBox();
-        points.push([mark, box.x + box.width / 2, box.y + box.height / 2]);
+        const point = [mark, box.x + box.width / 2, box.y + box.height / 2];
+        stops.push(point);
+        if (mark.classList.contains("vs-pt") && mark.tagName !== "rect") points.push(point);
       }
+      // A dot a step from left to right; cells and bars row by row.
+      const isRows = points.length === 0;
+      stops.sort((a, b) => (isRows ? a[2] - b[2] || a[1] - b[1] : a[1] - b[1] || a[2] - b[2]));
     };
     const move = (event) => {
       start();
@@ -51,6 +55,22 @@
     svg.addEventListener("pointermove", move);
     svg.addEventListener("pointerdown", move);
     svg.addEventListener("pointerleave", rest);
+    // With the figure in focus the arrow keys go from value to value.
+    const box = svg.parentNode;
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") return rest();
+      start();
+      const last = stops.length - 1;
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
+      if (to === undefined || last < 0) return;
+      event.preventDefault();
+      at = Math.min(Math.max(to, 0), last);
+      const mark = stops[at][0], here = mark.getBoundingClientRect(), room = box.getBoundingClientRect();
+      if (here.left < room.left || here.right > room.right) box.scrollLeft += here.left - room.left - room.width / 2;
+      const now = mark.getBoundingClientRect();
+      show(mark, now.left + now.width / 2, now.top + now.height / 2);
+    });
+    box.addEventListener("blur", rest);
   }
   addEventListener("scroll", rest, { passive: true });
   // A click on a head sorts its table; numbers fall first, words rise first, empty cells stay last.

@@ -7,6 +7,9 @@ use crate::render::svg;
 use crate::{Kind, Report};
 use serde_json::Value;
 
+/// What the browser is told to refuse: every request, whatever the page says.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'";
+
 /// The whole document.
 pub(super) fn page(report: &Report, summary: &str, contents: &[(String, String)], body: &str) -> String {
     let title = xml(&report.title);
@@ -15,6 +18,7 @@ pub(super) fn page(report: &Report, summary: &str, contents: &[(String, String)]
     let figure_style = svg::STYLE;
     let head = format!(
         "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
          <link rel=\"icon\" href=\"data:,\">\n<style>\n{figure_style}{STYLE}</style>\n"
     );

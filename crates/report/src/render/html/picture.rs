@@ -9,7 +9,7 @@ pub(super) fn grid(grid: &ImageGrid) -> String {
     let has_rows = grid.row_titles.iter().any(|title| !title.is_empty());
     let rows = if has_rows { "max-content " } else { "" };
     let mut out = format!(
-        "<div class=\"tiles\" style=\"grid-template-columns:{rows}repeat({columns},max-content)\">\n"
+        "<div class=\"tiles\" style=\"--n:{columns};grid-template-columns:{rows}repeat({columns},max-content)\">\n"
     );
     if grid.column_titles.iter().any(|title| !title.is_empty()) {
         if has_rows {
@@ -28,9 +28,11 @@ pub(super) fn grid(grid: &ImageGrid) -> String {
             out.push_str(&format!("<span class=\"row\">{}</span>\n", xml(&row)));
         }
         let words: Vec<&str> = [&row, &column, &tile.caption].into_iter().map(String::as_str).collect();
-        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        let mut words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        words.dedup();
         let (width, height) = (tile.width_px * scale, tile.height_px * scale);
-        let caption = xml(&tile.caption);
+        // A title that stands above the column is not said again below each tile.
+        let caption = if tile.caption == column { String::new() } else { xml(&tile.caption) };
         let caption = if caption.is_empty() { caption } else { format!("<small>{caption}</small>") };
         out.push_str(&format!(
             "<div class=\"tile\" style=\"width:{width}px\"><img src=\"{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">{caption}</div>\n",
@@ -53,7 +55,7 @@ mod tests {
             |caption: &str| Tile { width_px: 2, height_px: 1, rgb: vec![0; 6], caption: caption.into() };
         let html = grid(&ImageGrid {
             columns: 2,
-            tiles: vec![tile("a"), tile("")],
+            tiles: vec![tile("a"), tile(""), tile("in")],
             scale: 3,
             column_titles: vec!["in".into(), "out".into()],
             row_titles: vec!["dog".into()],
@@ -61,5 +63,6 @@ mod tests {
         assert!(html.contains("grid-template-columns:max-content repeat(2,max-content)"));
         assert!(html.contains("width=\"6\" height=\"3\" alt=\"dog, in, a\"><small>a</small>"), "{html}");
         assert!(html.contains("alt=\"dog, out\"></div>"), "{html}");
+        assert!(html.contains("alt=\"in\"></div>"), "what stands above is not said below: {html}");
     }
 }

@@ -43,14 +43,18 @@ pub(crate) fn draw(labels: &[String], series: &[Series], y_label: &str) -> Canva
             let (from, to) = (x_of(value.min(0.0)), x_of(value.max(0.0)));
             let name = labels.get(*x as usize).map_or("", String::as_str);
             let who = if one.name.is_empty() { name.to_owned() } else { format!("{name}, {}", one.name) };
+            let interval = one.low_high.as_ref().and_then(|low_high| low_high.get(point_idx));
+            let range = match interval {
+                Some((low, high)) if low < high => format!(" ({} to {})", short(*low), short(*high)),
+                _ => String::new(),
+            };
             canvas.raw(&format!(
                 "<rect class=\"vs-bar vs-pt\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{BAR}\" rx=\"1.5\" stroke=\"none\"><title>{}</title></rect>",
                 tenth(from),
                 tenth(top),
                 tenth((to - from).max(1.0)),
-                xml(&format!("{who}: {}", short(*value))),
+                xml(&format!("{who}: {}{range}", short(*value))),
             ));
-            let interval = one.low_high.as_ref().and_then(|low_high| low_high.get(point_idx));
             let mut end = x_of(*value);
             if let Some((low, high)) = interval {
                 let y = top + BAR / 2.0;

@@ -30,6 +30,8 @@ pub(crate) fn words(
     let named = |label: &str, fallback: &str, value: f64| {
         format!("{}: {}", if label.is_empty() { fallback } else { label }, short(value))
     };
+    // What an axis says in parentheses of x (where the layers end) is for the axis alone.
+    let x_label = x_label.split(" (").next().unwrap_or_default();
     let interval =
         low_high.map_or(String::new(), |(low, high)| format!(" ({} to {})", short(low), short(high)));
     let head = if series.is_empty() { String::new() } else { format!("{series}\n") };

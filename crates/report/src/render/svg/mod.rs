@@ -14,7 +14,7 @@ mod mark;
 mod scatter;
 mod ticks;
 
-pub(crate) use self::canvas::Canvas;
+pub(crate) use self::canvas::{Canvas, series_color};
 
 use super::escape::xml;
 use super::png;

@@ -10,7 +10,7 @@ const HEIGHT: f64 = 380.0;
 const MOST_TITLES: usize = 4000;
 
 pub(crate) fn draw(plot: &ScatterPlot) -> Canvas {
-    let xs = plot.series.iter().flat_map(|one| one.points.iter().map(|point| point.0));
+    let xs = plot.series.iter().flat_map(|one| one.points.iter().map(|point| point.0 + one.x_shift));
     let ys = plot.series.iter().flat_map(|one| one.points.iter().map(|point| point.1));
     let n_points = ys.clone().count();
     let radius = if n_points > 600 { 2.4 } else { 3.8 };
@@ -21,12 +21,13 @@ pub(crate) fn draw(plot: &ScatterPlot) -> Canvas {
         canvas.open_series(idx);
         canvas.raw("<g fill-opacity=\"0.8\" stroke-width=\"0.8\">");
         for point in &one.points {
+            let at = frame.at((point.0 + one.x_shift, point.1));
             if n_points > MOST_TITLES {
-                mark::plain(&mut canvas, idx, frame.at(*point), radius);
+                mark::plain(&mut canvas, idx, at, radius);
                 continue;
             }
             let title = mark::words(&one.name, (&plot.x_label, point.0), (&plot.y_label, point.1), None);
-            mark::titled(&mut canvas, idx, frame.at(*point), radius, &title);
+            mark::titled(&mut canvas, idx, at, radius, &title);
         }
         canvas.close();
         canvas.close();

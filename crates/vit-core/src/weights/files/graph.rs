@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 100;
 
 /// The most values that are visited: values that are shown again count again.
-const MAX_VISITS: usize = 1 << 21;
+const MAX_VISITS: usize = 1 << 20;
 
 /// The most bytes of tensors' names and facts.
 const MAX_TENSOR_BYTES: usize = 1 << 24;

@@ -1,0 +1,247 @@
+//! How broadly does each head look, and does it look alike from everywhere?
+
+use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use measure::attention::{TokenGrid, deviation_over_heads, deviation_over_queries, entropy_nats, share};
+use report::{
+    Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, ScatterPlot, Series,
+    Table,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vit_core::{Seen, Site};
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+
+/// The options of [`AttentionEntropy`]; there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttentionEntropyConfig {}
+
+impl Recipe for AttentionEntropyConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        Ok(())
+    }
+}
+
+/// How broadly each head looks: the entropy of its rows, the shares that go to class token, registers and patches, and how
+/// much rows differ from query to query and from head to head.
+///
+/// `entropy = mean_i (−Σ_j A[i, j] ln A[i, j])` over all rows; shares are those of patch queries; deviations are over patches
+/// alone, raw rows.
+///
+/// # Source
+/// Walmer et al., Teaching Matters (shares, deviations). *Differs*: their released code reads the first patch's column for
+/// the class token's.
+pub struct AttentionEntropy;
+
+/// Sums over images of what one head does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Sums {
+    entropy: f64,
+    entropy_squared: f64,
+    cls_share: f64,
+    register_share: f64,
+    position_deviation: f64,
+}
+
+/// Sums per block and head, and per block; memory does not grow with the number of images.
+pub struct AttentionEntropyAcc {
+    grid: TokenGrid,
+    n_class: usize,
+    n_images: usize,
+    by_head: BTreeMap<usize, Vec<Sums>>,
+    head_deviation: BTreeMap<usize, f64>,
+}
+
+impl Accumulate for AttentionEntropyAcc {
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+            return Ok(());
+        };
+        let values = on_host(AttentionEntropy::INFO.name, attention)?;
+        let (view, (b, heads, _, _)) = (values.view(), values.dim());
+        let entropy = entropy_nats(view);
+        let on_class = share(view, self.grid, 0..self.n_class);
+        let on_registers = share(view, self.grid, self.n_class..self.grid.n_prefix);
+        let over_queries = deviation_over_queries(view, self.grid);
+        let sums = self.by_head.entry(block).or_insert_with(|| vec![Sums::default(); heads]);
+        for image in 0..b {
+            for (head, sum) in sums.iter_mut().enumerate() {
+                let at = [image, head];
+                sum.entropy += entropy[at];
+                sum.entropy_squared += entropy[at] * entropy[at];
+                sum.cls_share += on_class[at];
+                sum.register_share += on_registers[at];
+                sum.position_deviation += over_queries[at];
+            }
+        }
+        let over_heads = self.head_deviation.entry(block).or_default();
+        deviation_over_heads(view, self.grid).iter().for_each(|deviation| *over_heads += deviation);
+        Ok(())
+    }
+
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        if taken.info.role == Role::Test {
+            self.n_images += taken.info.labels.len();
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.n_images += later.n_images;
+        for (block, sums) in later.by_head {
+            let ours = self.by_head.entry(block).or_insert_with(|| vec![Sums::default(); sums.len()]);
+            for (ours, later) in ours.iter_mut().zip(sums) {
+                ours.entropy += later.entropy;
+                ours.entropy_squared += later.entropy_squared;
+                ours.cls_share += later.cls_share;
+                ours.register_share += later.register_share;
+                ours.position_deviation += later.position_deviation;
+            }
+        }
+        for (block, deviation) in later.head_deviation {
+            *self.head_deviation.entry(block).or_default() += deviation;
+        }
+    }
+}
+
+impl Study for AttentionEntropy {
+    const INFO: Info = Info {
+        name: "attention-entropy",
+        line: "how broadly each head looks: entropy, shares of class token and registers, deviations over positions and heads",
+        source: "Walmer et al. 2023 (Teaching Matters)",
+    };
+    type Config = AttentionEntropyConfig;
+    type Acc = AttentionEntropyAcc;
+
+    fn needs(_: &AttentionEntropyConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
+        needs_attention(Self::INFO.name, shapes)?;
+        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { sites, ..Needs::default() })
+    }
+
+    fn open(_: &AttentionEntropyConfig, shapes: &Shapes) -> AttentionEntropyAcc {
+        AttentionEntropyAcc {
+            grid: token_grid(shapes),
+            n_class: usize::from(shapes.has_class),
+            n_images: 0,
+            by_head: BTreeMap::new(),
+            head_deviation: BTreeMap::new(),
+        }
+    }
+
+    fn finish(
+        _: &AttentionEntropyConfig,
+        _: &Shapes,
+        acc: AttentionEntropyAcc,
+    ) -> Result<Findings, StudyError> {
+        needs_images(Self::INFO.name, acc.n_images)?;
+        Ok(findings(&acc))
+    }
+}
+
+fn findings(acc: &AttentionEntropyAcc) -> Findings {
+    let n = acc.n_images as f64;
+    let most = (acc.grid.n_tokens() as f64).ln();
+    let (has_class, has_registers) = (acc.n_class > 0, acc.grid.n_prefix > acc.n_class);
+    let mut findings = Findings::default();
+    let mut table = Table::new(
+        "by_head",
+        "Every head",
+        [
+            "layer",
+            "head",
+            "entropy (nats)",
+            "standard error",
+            "share of the greatest entropy",
+            "share on class token",
+            "share on registers",
+            "deviation over positions",
+        ],
+    );
+    let (mut dots, mut entropies, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+    for (&block, heads) in &acc.by_head {
+        let mut layer_share = 0.0;
+        for (head, sums) in heads.iter().enumerate() {
+            let entropy = sums.entropy / n;
+            let spread = (sums.entropy_squared / n - entropy * entropy).max(0.0);
+            let error = (spread / (n - 1.0).max(1.0)).sqrt();
+            let mut numbers = vec![
+                ("entropy_nats", entropy, "nats"),
+                ("entropy_ratio", entropy / most, "ratio"),
+                ("position_deviation", sums.position_deviation / n, "attention"),
+            ];
+            if has_class {
+                numbers.push(("cls_share", sums.cls_share / n, "ratio"));
+            }
+            if has_registers {
+                numbers.push(("register_share", sums.register_share / n, "ratio"));
+            }
+            for (name, value, unit) in numbers {
+                findings.metrics.push(Metric::new(name, value, unit).layer(block).head(head));
+            }
+            let where_there = |there: bool, sum: f64| if there { Cell::from(sum / n) } else { Cell::Empty };
+            table.push([
+                Cell::from(block as i64),
+                Cell::from(head as i64),
+                Cell::from(entropy),
+                Cell::from(error),
+                Cell::from(entropy / most),
+                where_there(has_class, sums.cls_share),
+                where_there(has_registers, sums.register_share),
+                Cell::from(sums.position_deviation / n),
+            ]);
+            dots.push((block as f64, entropy));
+            entropies.push(entropy as f32);
+            layer_share += sums.cls_share / n / heads.len() as f64;
+        }
+        shares.push((block as f64, layer_share));
+        let deviation = acc.head_deviation.get(&block).copied().unwrap_or(0.0) / n;
+        findings.metrics.push(Metric::new("head_deviation", deviation, "attention").layer(block));
+    }
+    let uniform_share = acc.n_class as f64 / acc.grid.n_tokens() as f64;
+    findings.metrics.push(Metric::new("uniform.entropy_nats", most, "nats"));
+    findings.tables.push(table.note(format!(
+        "Means over {} images. Attention that is equal everywhere has an entropy of {most:.4} nats and gives {:.4} to each \
+         token; its deviations are 0.",
+        acc.n_images,
+        1.0 / acc.grid.n_tokens() as f64
+    )));
+    let n_heads = acc.by_head.values().next().map_or(0, Vec::len);
+    let shape = vec![acc.by_head.len(), n_heads];
+    findings.arrays.push(Array { name: "entropy_nats".into(), shape, values: entropies });
+    let caption = format!(
+        "One dot a head: dots near {most:.2} look everywhere alike, low dots at few tokens. Entropy does not say whether \
+         those few are near or far, or the same for every query."
+    );
+    let plot = ScatterPlot {
+        x_label: "block".into(),
+        y_label: "entropy (nats)".into(),
+        series: vec![Series::new("heads", dots)],
+    };
+    add(
+        &mut findings,
+        "entropy_by_depth",
+        "Entropy of every head, by depth",
+        caption,
+        FigureData::Scatter(plot),
+    );
+    if has_class {
+        let plot = LinePlot {
+            x_label: "block".into(),
+            y_label: "share of attention".into(),
+            series: vec![Series::new("class token", shares)],
+            reference_lines: vec![("equal everywhere".into(), uniform_share)],
+        };
+        let caption = "The share of the patches' attention that goes to the class token, mean over heads. A high share may \
+                       mean that the token is read, or that it is where attention goes when it has nothing to do.";
+        let title = "What patches give to the class token";
+        add(&mut findings, "cls_share_by_depth", title, caption.into(), FigureData::Line(plot));
+    }
+    findings.story.push(Block::Table("by_head".into()));
+    findings
+}
+
+fn add(findings: &mut Findings, name: &str, title: &str, caption: String, data: FigureData) {
+    findings.story.push(Block::Figure(name.into()));
+    findings.figures.push(Figure::new(name, title, caption, data));
+}

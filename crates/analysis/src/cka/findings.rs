@@ -1,0 +1,274 @@
+//! What is said of layers that are alike: a number for each pair, a heatmap for each pair of models.
+
+use super::accumulator::Alike;
+use super::{CkaConfig, Estimator, Layer, Places};
+use ndarray::Array2;
+use report::{Array, Block, Cell, Figure, FigureData, Metric, Table};
+use vit_features::{Findings, Shapes};
+
+/// Everything that one matrix of CKA says.
+struct Matrix<'a> {
+    config: &'a CkaConfig,
+    estimator: Estimator,
+    /// Model by model.
+    layers: &'a [Layer],
+    /// Their names, all different.
+    models: &'a [String],
+    values: &'a Array2<f64>,
+}
+
+/// The findings.
+pub(super) fn tell(config: &CkaConfig, shapes: &Shapes, layers: &[Layer], alike: &Alike) -> Findings {
+    let models = names(shapes);
+    let mut findings = Findings::default();
+    let matrices: Vec<Matrix> = [(Estimator::Minibatch, &alike.minibatch), (Estimator::Full, &alike.full)]
+        .into_iter()
+        .filter_map(|(estimator, values)| {
+            Some(Matrix { config, estimator, layers, models: &models, values: values.as_ref()? })
+        })
+        .collect();
+    for matrix in &matrices {
+        matrix.add_metrics(&mut findings);
+        if models.len() > 2 {
+            matrix.add_whole(&mut findings);
+        }
+        for (a, b) in pairs_of_models(models.len()) {
+            matrix.add_figure(a, b, &mut findings);
+        }
+    }
+    if models.len() > 1 {
+        let table = nearest(&matrices);
+        findings.story.push(Block::Table(table.name.clone()));
+        findings.tables.push(table.note(
+            "For every layer of a model, the layer of another model that is most alike. Nearest layers that rise \
+             together say that both models pass the same stages; a model whose layers all point to one place of the \
+             other has left the rest out.",
+        ));
+    }
+    let table = samples(config, layers, alike);
+    findings.story.push(Block::Table(table.name.clone()));
+    findings.tables.push(table);
+    findings
+}
+
+/// The models' names; one that stands twice gets a number.
+fn names(shapes: &Shapes) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for shapes in shapes.models() {
+        let mut name = shapes.model.clone();
+        let mut n = 2;
+        while names.contains(&name) {
+            name = format!("{} ({n})", shapes.model);
+            n += 1;
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// Every pair of models to show, each with itself included; of several, the first with the second comes first.
+fn pairs_of_models(n: usize) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<(usize, usize)> = (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))).collect();
+    pairs.extend((0..n).map(|a| (a, a)));
+    pairs
+}
+
+impl Matrix<'_> {
+    /// The layers of a model, by their places in the matrix.
+    fn of(&self, model: usize) -> Vec<usize> {
+        (0..self.layers.len()).filter(|&layer| self.layers[layer].model == model).collect()
+    }
+
+    fn add_metrics(&self, findings: &mut Findings) {
+        for (i, row) in self.layers.iter().enumerate() {
+            for (j, column) in self.layers.iter().enumerate().skip(i + 1) {
+                let mut metric = Metric::new(self.estimator.name(), self.values[[i, j]], "ratio")
+                    .layer(row.block)
+                    .select(row.name.clone())
+                    .param("other_layer", column.block)
+                    .param("other_select", column.name.clone());
+                if self.models.len() > 1 {
+                    metric = metric
+                        .param("model", self.models[row.model].as_str())
+                        .param("other_model", self.models[column.model].as_str());
+                }
+                findings.metrics.push(metric);
+            }
+        }
+        // One layer of one model is like itself, and nothing else is to be said.
+        if self.layers.len() == 1 {
+            let only = &self.layers[0];
+            let metric = Metric::new(self.estimator.name(), self.values[[0, 0]], "ratio");
+            let metric = metric.layer(only.block).select(only.name.clone());
+            findings
+                .metrics
+                .push(metric.param("other_layer", only.block).param("other_select", only.name.clone()));
+        }
+    }
+
+    /// The heatmap of two models, or of one with itself, and its array under the same name.
+    fn add_figure(&self, a: usize, b: usize, findings: &mut Findings) {
+        let n = self.models.len();
+        let name = match (a, b) {
+            (0, _) if b + 1 == n.min(2) => self.estimator.name().to_owned(),
+            _ => format!("{}-{a}-{b}", self.estimator.name()),
+        };
+        let (rows, columns) = (self.of(a), self.of(b));
+        let values: Vec<Vec<f64>> =
+            rows.iter().map(|&i| columns.iter().map(|&j| self.values[[i, j]]).collect()).collect();
+        let array: Vec<f32> = values.iter().flatten().map(|&value| value as f32).collect();
+        findings.arrays.push(Array {
+            name: name.clone(),
+            shape: vec![rows.len(), columns.len()],
+            values: array,
+        });
+        let how = match self.estimator {
+            Estimator::Minibatch => format!("groups of {} images", self.config.batch),
+            Estimator::Full => "all images at once".to_owned(),
+        };
+        let (x, y) = (&self.models[b], &self.models[a]);
+        let (title, reading) = if a == b {
+            (
+                format!("Which layers of {x} are alike ({how})"),
+                "Light squares along the diagonal are stages in which little changes; a dark line between them is a \
+                 layer that changes much. The diagonal is 1 by definition.",
+            )
+        } else {
+            (
+                format!("Which layers of {y} and {x} are alike ({how})"),
+                "A light diagonal means that both models pass the same stages at the same depth; a light column, that \
+                 one layer of the one is like many of the other.",
+            )
+        };
+        let caption = format!(
+            "Each cell is the CKA of two layers ({} tokens): 1 where the images lie to one another in the same way, \
+             up to rotation and scale, about 0 where they have nothing in common. {reading} It says nothing of \
+             whether what is alike is of use.",
+            self.config.tokens.name()
+        );
+        let of = |model: &String| match self.config.places {
+            Places::Blocks => format!("block of {model}"),
+            Places::Norms => format!("norm of {model}"),
+        };
+        let data = FigureData::Heatmap {
+            row_labels: self.labels(&rows),
+            col_labels: self.labels(&columns),
+            x_label: of(x),
+            y_label: of(y),
+            values,
+            range: Some((0.0, 1.0)),
+            unit: "CKA".into(),
+        };
+        // Of many models the whole matrix is told, and the pairs are there to be looked up.
+        if n <= 2 {
+            findings.story.push(Block::Figure(name.clone()));
+        }
+        findings.figures.push(Figure::new(name, title, caption, data));
+    }
+
+    /// Every layer of every model beside every other, as one heatmap.
+    fn add_whole(&self, findings: &mut Findings) {
+        let layers: Vec<usize> = (0..self.layers.len()).collect();
+        let of = |&layer: &usize| self.models[self.layers[layer].model].as_str();
+        let labels: Vec<String> = layers
+            .iter()
+            .zip(self.labels(&layers))
+            .map(|(layer, label)| format!("{} {label}", of(layer)))
+            .collect();
+        let values = layers.iter().map(|&i| layers.iter().map(|&j| self.values[[i, j]]).collect()).collect();
+        let (name, how) = match self.estimator {
+            Estimator::Minibatch => ("cka_minibatch-all", format!("groups of {} images", self.config.batch)),
+            Estimator::Full => ("cka_full-all", "all images at once".to_owned()),
+        };
+        let caption = format!(
+            "Each cell is the CKA of two layers ({} tokens): 1 where the images lie to one another in the same way, \
+             up to rotation and scale, about 0 where they have nothing in common. Squares on the diagonal are models \
+             with themselves, the others one model with another. It says nothing of whether what is alike is of use.",
+            self.config.tokens.name()
+        );
+        let data = FigureData::Heatmap {
+            row_labels: labels.clone(),
+            col_labels: labels,
+            x_label: "layer".into(),
+            y_label: "layer".into(),
+            values,
+            range: Some((0.0, 1.0)),
+            unit: "CKA".into(),
+        };
+        let title = format!("Which layers are alike, within a model and between models ({how})");
+        findings.story.push(Block::Figure(name.into()));
+        findings.figures.push(Figure::new(name, title, caption, data));
+    }
+
+    /// What stands beside a heatmap: the block's number, or the norm.
+    fn labels(&self, layers: &[usize]) -> Vec<String> {
+        let label = |layer: &Layer| match self.config.places {
+            Places::Blocks => layer.block.to_string(),
+            Places::Norms => layer.name.rsplit_once('.').map_or("", |(site, _)| site).to_owned(),
+        };
+        layers.iter().map(|&layer| label(&self.layers[layer])).collect()
+    }
+}
+
+/// For every layer of each model, the most similar layer of every other model.
+fn nearest(matrices: &[Matrix]) -> Table {
+    let columns = ["estimator", "model", "layer", "other model", "nearest layer", "CKA"];
+    let mut table = Table::new("nearest_layers", "The nearest layer of the other model", columns);
+    for matrix in matrices {
+        let n = matrix.models.len();
+        for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))).filter(|(a, b)| a != b) {
+            for i in matrix.of(a) {
+                let others = matrix.of(b);
+                let best = others.into_iter().max_by(|&j, &k| {
+                    // Of equals the earlier layer.
+                    matrix.values[[i, j]].total_cmp(&matrix.values[[i, k]]).then(k.cmp(&j))
+                });
+                let Some(best) = best else { continue };
+                table.push([
+                    Cell::from(matrix.estimator.name()),
+                    Cell::from(matrix.models[a].as_str()),
+                    Cell::from(matrix.layers[i].name.as_str()),
+                    Cell::from(matrix.models[b].as_str()),
+                    Cell::from(matrix.layers[best].name.as_str()),
+                    Cell::from(matrix.values[[i, best]]),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+/// How the numbers were come by.
+fn samples(config: &CkaConfig, layers: &[Layer], alike: &Alike) -> Table {
+    let mut table = Table::new("samples", "What the numbers are made of", ["estimator", "images", "groups"]);
+    let int = |n: usize| Cell::from(n as i64);
+    if alike.minibatch.is_some() {
+        let used = alike.n_samples - alike.n_left_out;
+        table.push([Cell::from(Estimator::Minibatch.name()), int(used), int(alike.n_groups)]);
+    }
+    if alike.full.is_some() {
+        table.push([Cell::from(Estimator::Full.name()), int(alike.n_samples), int(1)]);
+    }
+    let mut note = format!(
+        "Groups of {} images in the order of the data, whatever the batch of the forward pass.",
+        config.batch
+    );
+    if alike.n_left_out > 0 {
+        note.push_str(&format!(
+            " {} of the images were left out of the minibatch estimator: fewer than 4 remained for a group.",
+            alike.n_left_out
+        ));
+    }
+    if alike.n_off_border > 0 {
+        note.push_str(&format!(
+            " {} parts were joined inside a group: the groups there are smaller than in one run, and the minibatch \
+             estimate is another one of the same quantity.",
+            alike.n_off_border
+        ));
+    }
+    if !alike.constant.is_empty() {
+        let names: Vec<&str> = alike.constant.iter().map(|&layer| layers[layer].name.as_str()).collect();
+        note.push_str(&format!(" The same for every image, and so given as 0: {}.", names.join(", ")));
+    }
+    table.note(note)
+}

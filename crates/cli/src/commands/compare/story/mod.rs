@@ -1,0 +1,130 @@
+//! The comparison as something to read: what was found, in the order in which a person asks.
+//!
+//! Nothing here knows a probe or an analysis by name: whatever the recipe asks for gets its curves, its tables and its
+//! figures from what it found.
+
+mod analysis;
+mod layers;
+mod paired;
+mod scores;
+mod training;
+
+use super::answers::{Answers, Role};
+use report::{Block, Figure, FigureData, ImageGrid, Info, Report, Table};
+
+/// What the story is told from.
+pub(super) struct Material<'a> {
+    /// Every model in every run; the first run's come first.
+    pub answers: &'a [Answers],
+    /// Names in the order of the report.
+    pub models: Vec<(String, Role)>,
+    /// The probes of the recipe, in its order.
+    pub probes: Vec<Info>,
+    /// The analyses of the recipe, in its order.
+    pub analyses: Vec<Info>,
+    /// Sample pictures with their classes.
+    pub samples: Option<ImageGrid>,
+    /// Classes of the data.
+    pub n_classes: usize,
+    /// Seeds used.
+    pub seeds: &'a [u64],
+}
+
+impl Material<'_> {
+    /// Every run of a model.
+    fn of(&self, model: &str) -> Vec<&Answers> {
+        self.answers.iter().filter(|answers| answers.model == model).collect()
+    }
+
+    /// The floor of a role, by name.
+    fn name_of(&self, role: Role) -> Option<&str> {
+        self.models.iter().find(|(_, other)| *other == role).map(|(name, _)| name.as_str())
+    }
+
+    /// The models that are not floors.
+    fn learned(&self) -> impl Iterator<Item = &str> {
+        let is_floor = |role: Role| matches!(role, Role::RawPixels | Role::Untrained);
+        self.models.iter().filter(move |(_, role)| !is_floor(*role)).map(|(name, _)| name.as_str())
+    }
+
+    fn chance(&self) -> f64 {
+        1.0 / self.n_classes.max(1) as f64
+    }
+}
+
+/// Fills the report: cards, sentences, tables, figures.
+pub(super) fn tell(report: &mut Report, material: &Material) {
+    let pairs = paired::differences(material);
+    report.metrics.extend(paired::metrics(&pairs));
+    report.story.push(Block::Numbers(scores::cards(material)));
+    report.story.push(Block::Heading("What was found".into()));
+    report.story.push(Block::Text(scores::summary(material, &pairs)));
+    if let Some(figure) = scores::bars(material) {
+        add_figure(report, figure);
+    }
+    if !pairs.is_empty() {
+        report.story.push(Block::Heading("Which models differ?".into()));
+        report.story.push(Block::Text(paired::words(material)));
+        add_table(report, paired::table(&pairs));
+    }
+    if !material.probes.is_empty() {
+        report.story.push(Block::Heading("How good is every layer?".into()));
+    }
+    for probe in &material.probes {
+        report.story.push(Block::Subheading(display_name(probe.name)));
+        report.story.push(Block::Text(about(probe)));
+        layers::curves(material, probe).into_iter().for_each(|figure| add_figure(report, figure));
+        add_table(report, scores::best_layers(material, probe));
+    }
+    if !material.analyses.is_empty() {
+        report.story.push(Block::Heading("What do the models do?".into()));
+    }
+    for analysis in &material.analyses {
+        report.story.push(Block::Subheading(display_name(analysis.name)));
+        report.story.push(Block::Text(about(analysis)));
+        analysis::figures(material, analysis).into_iter().for_each(|figure| add_figure(report, figure));
+        analysis::tables(material, analysis).into_iter().for_each(|table| add_table(report, table));
+    }
+    let (previews, curves) = (training::previews(material), training::learning_curves(material));
+    if !previews.is_empty() || !curves.is_empty() {
+        report.story.push(Block::Heading("What training did".into()));
+    }
+    for figure in previews.into_iter().chain(curves) {
+        add_figure(report, figure);
+    }
+    if let Some(samples) = &material.samples {
+        report.story.push(Block::Heading("The data".into()));
+        let caption = "Samples of the test side, a few of every class, before they are resized and normalized for the \
+                       models.";
+        add_figure(report, Figure::new("samples", "Samples", caption, FigureData::Image(samples.clone())));
+    }
+}
+
+fn add_table(report: &mut Report, table: Table) {
+    report.story.push(Block::Table(table.name.clone()));
+    report.tables.push(table);
+}
+
+fn add_figure(report: &mut Report, figure: Figure) {
+    report.story.push(Block::Figure(figure.name.clone()));
+    report.figures.push(figure);
+}
+
+/// What a study is called in a heading: its name as words.
+fn display_name(study: &str) -> String {
+    match study {
+        "knn" => "kNN".into(),
+        "cka" => "CKA".into(),
+        _ => crate::studies::sentence(&study.replace('-', " ")),
+    }
+}
+
+/// What a study asks, and who asked first.
+fn about(info: &Info) -> String {
+    format!("{}. Source: {}.", crate::studies::sentence(info.line), info.source)
+}
+
+/// A name that is safe and unique for a figure or table of a study.
+fn part_name(study: &str, part: &str) -> String {
+    format!("{study}_{}", part.replace(['.', ' '], "_"))
+}

@@ -1,0 +1,163 @@
+//! Ridge regression onto one-against-all targets, in closed form.
+
+use super::{Linear, ROWS, Samples, cholesky, in_f64, part};
+use ndarray::linalg::general_mat_mul;
+use ndarray::parallel::prelude::*;
+use ndarray::{Array1, Array2, Axis, Slice};
+
+/// Rows of the product of features with themselves that one task owns.
+const TILE: usize = 128;
+
+/// Sums over samples from which every ridge regression on them follows.
+///
+/// Memory: `D² + D K` numbers of 8 bytes. Sums of two parts of the data add up to those of the whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    n: usize,
+    /// `Σ x`, `[D]`
+    sum_x: Array1<f64>,
+    /// `Σ y`, `[K]`, where `y` is +1 at the class and −1 elsewhere.
+    sum_y: Array1<f64>,
+    /// `Σ x xᵀ`, `[D, D]`, the lower triangle.
+    xx: Array2<f64>,
+    /// `Σ x yᵀ`, `[D, K]`
+    xy: Array2<f64>,
+}
+
+impl Moments {
+    /// The sums of some samples, in `f64`, in their order.
+    ///
+    /// # Panics
+    /// If rows and labels differ in number, or a label is not below `n_classes`.
+    pub fn of(samples: &Samples, n_classes: usize) -> Self {
+        let Samples { rows, labels, of } = *samples;
+        assert_eq!(rows.nrows(), labels.len(), "moments: rows and labels differ in number");
+        let width = rows.ncols();
+        let mut moments = Self {
+            n: of.len(),
+            sum_x: Array1::zeros(width),
+            sum_y: Array1::from_elem(n_classes, -(of.len() as f64)),
+            xx: Array2::zeros((width, width)),
+            xy: Array2::zeros((width, n_classes)),
+        };
+        for chosen in of.chunks(ROWS) {
+            let block = in_f64(rows, chosen);
+            let mut of_class = Array2::<f64>::from_elem((chosen.len(), n_classes), -1.0);
+            for (i, &row_idx) in chosen.iter().enumerate() {
+                let label = labels[row_idx] as usize;
+                assert!(label < n_classes, "moments: label {label} of {n_classes} classes");
+                of_class[[i, label]] = 1.0;
+                moments.sum_y[label] += 2.0;
+            }
+            for row in block.rows() {
+                moments.sum_x += &row;
+            }
+            general_mat_mul(1.0, &block.t(), &of_class, 1.0, &mut moments.xy);
+            let tiles = moments.xx.axis_chunks_iter_mut(Axis(0), TILE).into_par_iter().enumerate();
+            tiles.for_each(|(tile_idx, mut rows)| {
+                let first = tile_idx * TILE;
+                let last = first + rows.nrows();
+                let own = part(block.view(), 0..chosen.len(), first..last);
+                let until = part(block.view(), 0..chosen.len(), 0..last);
+                let mut out = rows.slice_axis_mut(Axis(1), Slice::from(..last));
+                general_mat_mul(1.0, &own.t(), &until, 1.0, &mut out);
+            });
+        }
+        moments
+    }
+
+    /// The sums of both.
+    ///
+    /// # Panics
+    /// If they are of other widths or classes.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            n: self.n + other.n,
+            sum_x: &self.sum_x + &other.sum_x,
+            sum_y: &self.sum_y + &other.sum_y,
+            xx: &self.xx + &other.xx,
+            xy: &self.xy + &other.xy,
+        }
+    }
+
+    /// The ridge regression with the penalty `lambda`; the bias is not penalized.
+    ///
+    /// `min over W, b of (1/n) Σ ‖W x + b − y‖² + λ ‖W‖²`, that is
+    /// `(cov(x, x) + λ I) Wᵀ = cov(x, y)`, `b = ȳ − W x̄`, solved by a Cholesky factor in `f64`.
+    ///
+    /// # Panics
+    /// If there are no samples, or `lambda` is not above 0.
+    ///
+    /// # Source
+    /// Hoerl and Kennard, 1970. With `n λ` as its penalty it is the ridge regression of the usual libraries.
+    pub fn solve(&self, lambda: f64) -> Linear {
+        assert!(self.n > 0 && lambda > 0.0, "ridge: {} samples, a penalty of {lambda}", self.n);
+        let n = self.n as f64;
+        let (mean_x, mean_y) = (&self.sum_x / n, &self.sum_y / n);
+        let mut a = &self.xx / n;
+        let mut b = &self.xy / n; // [D, K]
+        for (i, &x) in mean_x.iter().enumerate() {
+            let until = Slice::from(..=i);
+            let mut row = a.row_mut(i);
+            row.slice_axis_mut(Axis(0), until).scaled_add(-x, &mean_x.slice_axis(Axis(0), until));
+            a[[i, i]] += lambda;
+            b.row_mut(i).scaled_add(-x, &mean_y);
+        }
+        cholesky::factor(&mut a);
+        cholesky::solve(&a, &mut b);
+        let weights = b.t().as_standard_layout().into_owned(); // [K, D]
+        let bias = &mean_y - &weights.dot(&mean_x);
+        Linear { weights, bias }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn a_line_through_two_classes_by_hand() {
+        // x = −1, 1 with classes 0, 1: y₁ = −1, 1. cov(x, x) = 1, cov(x, y₁) = 1, so w₁ = 1 / (1 + λ), b = 0.
+        let rows = array![[-1.0f32], [1.0]];
+        let samples = Samples { rows: rows.view(), labels: &[0, 1], of: &[0, 1] };
+        let fit = Moments::of(&samples, 2).solve(0.25);
+        assert!((fit.weights[[1, 0]] - 0.8).abs() < 1e-15 && (fit.weights[[0, 0]] + 0.8).abs() < 1e-15);
+        assert!(fit.bias.iter().all(|b| b.abs() < 1e-15));
+    }
+
+    /// Features by a formula, more than one block of rows and one tile of columns; labels 0, 1, 2 in turn.
+    fn example(n: usize, width: usize) -> (Array2<f32>, Vec<u32>) {
+        let x =
+            |i: usize, j: usize| ((i * (j + 2)) as f64 * 0.7 + j as f64).sin() + (i % 3 * j % 5) as f64 * 0.3;
+        (Array2::from_shape_fn((n, width), |(i, j)| x(i, j) as f32), (0..n as u32).map(|i| i % 3).collect())
+    }
+
+    #[test]
+    fn the_gradient_is_zero_at_the_solution() {
+        let (rows, labels) = example(1500, 150);
+        let all: Vec<usize> = (0..1500).collect();
+        let lambda = 1e-3;
+        let samples = Samples { rows: rows.view(), labels: &labels, of: &all };
+        let fit = Moments::of(&samples, 3).solve(lambda);
+        let mut away = fit.scores(rows.view(), &all); // W x + b − y
+        for (i, &label) in labels.iter().enumerate() {
+            for class in 0..3 {
+                away[[i, class]] -= if class == label as usize { 1.0 } else { -1.0 };
+            }
+        }
+        let gradient = away.t().dot(&rows.mapv(f64::from)) / 1500.0 + &fit.weights * lambda; // [K, D]
+        assert!(gradient.iter().all(|g| g.abs() < 1e-10), "{gradient}");
+        assert!(away.mean_axis(Axis(0)).expect("rows").iter().all(|g| g.abs() < 1e-10));
+    }
+
+    #[test]
+    fn sums_of_two_parts_add_up_to_the_whole() {
+        let (rows, labels) = example(40, 5);
+        let of = |part: &[usize]| Moments::of(&Samples { rows: rows.view(), labels: &labels, of: part }, 3);
+        let all: Vec<usize> = (0..40).collect();
+        let (whole, parts) = (of(&all).solve(0.1), of(&all[..13]).plus(&of(&all[13..])).solve(0.1));
+        assert!((&whole.weights - &parts.weights).iter().all(|x| x.abs() < 1e-12));
+    }
+}

@@ -1,0 +1,228 @@
+//! Linear probes: which class can a linear classifier read out, layer by layer?
+
+mod config;
+mod mistakes;
+mod solve;
+
+pub use config::{Input, Lars, LinearConfig, Logistic, Ridge, Sgd, Solver};
+
+use crate::by_layer::{self, Scored, Words, at, candidates};
+use crate::held_out::{held_out, the_others};
+use measure::interval::{Bootstrap, accuracy_interval};
+use measure::linear::ranking;
+use measure::vote::{RANKED, top1, top5};
+use ndarray::Array2;
+use rayon::prelude::*;
+use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
+use solve::{Answer, Task, solve};
+use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
+
+/// A linear classifier on frozen features, at every layer from one forward.
+///
+/// `argmax_c (W x + b)_c`. Features of all layers and tokens are kept; on each, one head for every learning rate or
+/// penalty is learned side by side without the held-out training samples, the best is chosen on them, and learned
+/// again on the whole training side.
+///
+/// # Source
+/// Alain and Bengio (probes of every layer); Caron et al., DINO; Zhou et al., iBOT (several rates at once); He et al.,
+/// MAE (batch normalization and LARS). *Differs*: features are of one central view, without augmentation; rate,
+/// penalty and layer are chosen on held-out training samples instead of on the test side.
+pub struct LinearProbe;
+
+/// Features of both sides.
+///
+/// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+pub struct LinearAcc {
+    wanted: Vec<Select>,
+    train: Bank,
+    test: Bank,
+}
+
+fn value_error(expected: impl Into<String>, found: String) -> StudyError {
+    StudyError::Value { study: LinearProbe::INFO.name.into(), expected: expected.into(), found }
+}
+
+impl Accumulate for LinearAcc {
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        let side = match taken.info.role {
+            Role::Train => &mut self.train,
+            Role::Test => &mut self.test,
+        };
+        side.push(taken, &self.wanted)
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.train.append(later.train);
+        self.test.append(later.test);
+    }
+}
+
+impl Study for LinearProbe {
+    const INFO: Info = Info {
+        name: "linear",
+        line: "a linear classifier on frozen features, at every layer",
+        source: "Alain and Bengio 2016; Caron et al. 2021 (DINO); He et al. 2022 (MAE)",
+    };
+    type Config = LinearConfig;
+    type Acc = LinearAcc;
+
+    fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
+        let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
+        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true })
+    }
+
+    fn open(config: &LinearConfig, shapes: &Shapes) -> LinearAcc {
+        // What the model cannot have was refused by `needs`.
+        let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
+        let bank = || Bank::new(Self::INFO.name, config.memory_bytes());
+        LinearAcc { wanted, train: bank(), test: bank() }
+    }
+
+    fn small() -> LinearConfig {
+        let sgd = Sgd { epochs: 5, batch: 16, ..Sgd::default() };
+        LinearConfig { n_held_out: 24, solver: Solver::Sgd(sgd), ..LinearConfig::default() }
+    }
+
+    fn finish(config: &LinearConfig, shapes: &Shapes, acc: LinearAcc) -> Result<Findings, StudyError> {
+        let LinearAcc { wanted, train, test } = acc;
+        if train.len() < 2 || test.is_empty() {
+            let found = format!("{} and {}", train.len(), test.len());
+            return Err(value_error("at least 2 training samples and 1 test sample", found));
+        }
+        let n_classes = by_layer::n_classes(shapes, &train, &test);
+        let held_out = held_out(train.labels(), config.n_held_out.min(train.len() / 2));
+        let fit = the_others(train.len(), &held_out);
+        let asked =
+            |&select: &Select| ask(config, shapes, select, (&train, &test), (&fit, &held_out), n_classes);
+        // Selects are learned on at the same time as far as their features fit.
+        let bytes = 2 * (train.len() + test.len()) * shapes.width.max(1) * size_of::<f32>();
+        let at_once = (config.memory_bytes() / bytes).max(1);
+        let mut answers = Vec::with_capacity(wanted.len());
+        for selects in wanted.chunks(at_once) {
+            answers.extend(selects.par_iter().map(asked).collect::<Result<Vec<_>, _>>()?);
+        }
+        findings(config, shapes, &answers, &test, n_classes)
+    }
+}
+
+/// The answers at one select.
+struct Asked {
+    select: Select,
+    answer: Answer,
+    /// Scores of the test side, `[m, K]`.
+    scores: Array2<f64>,
+}
+
+fn ask(
+    config: &LinearConfig,
+    shapes: &Shapes,
+    select: Select,
+    (train, test): (&Bank, &Bank),
+    (fit, held_out): (&[usize], &[usize]),
+    n_classes: usize,
+) -> Result<Asked, StudyError> {
+    let answer = solve(
+        &config.solver,
+        Task {
+            rows: matrix(train, select)?,
+            labels: train.labels(),
+            fit,
+            held_out,
+            n_classes,
+            seed: shapes.seed,
+        },
+    );
+    let all: Vec<usize> = (0..test.len()).collect();
+    let scores = answer.classifier.scores(matrix(test, select)?.view(), &all);
+    if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+        let expected = "a learning rate at which the classifier stays finite";
+        return Err(value_error(expected, format!("a score of {score} on {select}")));
+    }
+    Ok(Asked { select, answer, scores })
+}
+
+fn matrix(bank: &Bank, select: Select) -> Result<Array2<f32>, StudyError> {
+    let (width, values) = bank.features(select)?;
+    Array2::from_shape_vec((bank.len(), width), values)
+        .map_err(|error| value_error("as many features as labels", error.to_string()))
+}
+
+fn findings(
+    config: &LinearConfig,
+    shapes: &Shapes,
+    answers: &[Asked],
+    test: &Bank,
+    n_classes: usize,
+) -> Result<Findings, StudyError> {
+    let bootstrap = Bootstrap { n_resamples: 1000, level: 0.95, seed: shapes.seed };
+    let labels = test.labels();
+    let chosen = config.solver.setting();
+    let mut findings = Findings::default();
+    let mut scored = Vec::new();
+    for Asked { select, answer, scores } in answers {
+        let ranking = ranking(scores.view(), RANKED);
+        let predicted = ranking.column(0).to_vec();
+        let setting = answer.settings[answer.chosen];
+        let params = vec![("solver", config.solver.kind().into()), (chosen, setting.into())];
+        let accuracy = top1(&predicted, labels);
+        let mut push = |name: &str, value: f64| {
+            let metric = at(Metric::new(name, value, "ratio"), *select, shapes);
+            findings.metrics.push(metric.param("solver", config.solver.kind()).param(chosen, setting));
+        };
+        push("top1", accuracy);
+        if n_classes > 5 {
+            push("top5", top5(ranking.view(), labels));
+        }
+        let right: Vec<bool> = predicted.iter().zip(labels).map(|(a, b)| a == b).collect();
+        scored.push(Scored {
+            select: *select,
+            held_out: answer.held_out[answer.chosen],
+            test: accuracy,
+            interval: accuracy_interval(&right, bootstrap),
+            params,
+            right: Some(right),
+        });
+    }
+    let words = Words {
+        study: LinearProbe::INFO.name,
+        title: "Linear probe",
+        caption: "Share of test samples that a linear classifier, trained on the frozen features of the training side, \
+                  gets right. It tells what can be read out along straight lines, not what the model itself makes of it."
+            .into(),
+        settings: config.solver.words(),
+        intervals: "Intervals are bootstrap over test samples",
+        chosen: Some(chosen),
+    };
+    let best = by_layer::tell(&words, shapes, n_classes, &scored, &mut findings)?;
+    sweep(config, answers, &mut findings);
+    let best = &answers[best];
+    mistakes::tell(shapes, (test.labels(), test.indices()), best.select, &best.scores, &mut findings);
+    Ok(findings)
+}
+
+/// How the held-out accuracy depends on the learning rate or the penalty.
+fn sweep(config: &LinearConfig, answers: &[Asked], findings: &mut Findings) {
+    let Some(settings) = answers.first().map(|asked| &asked.answer.settings).filter(|all| all.len() > 1)
+    else {
+        return;
+    };
+    let values: Vec<Vec<f64>> = answers.iter().map(|asked| asked.answer.held_out.clone()).collect();
+    findings.arrays.push(Array {
+        name: "linear_sweep".into(),
+        shape: vec![answers.len(), settings.len()],
+        values: values.iter().flatten().map(|&x| x as f32).collect(),
+    });
+    let heatmap = FigureData::Heatmap {
+        row_labels: answers.iter().map(|asked| asked.select.to_string()).collect(),
+        col_labels: settings.iter().map(|&setting| short_number(setting)).collect(),
+        x_label: config.solver.setting().into(),
+        y_label: "features".into(),
+        values,
+        range: None,
+        unit: "held-out top-1".into(),
+    };
+    let caption = "Accuracy on held-out training samples, by which the column is chosen for each row. Where the best is \
+                   at an end of the range, a wider one may find a better.";
+    findings.figures.push(Figure::new("linear_sweep", "What was tried for each layer", caption, heatmap));
+    findings.story.push(Block::Figure("linear_sweep".into()));
+}
