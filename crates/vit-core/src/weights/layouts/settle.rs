@@ -61,10 +61,17 @@ pub(super) fn settle(
     if s.count("n_heads", symbol('h')).is_none() {
         match published_heads(width, depth, s.fits) {
             Some((heads, from)) => s.put("n_heads", heads.into(), from),
-            None => undecided.push(
-                "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells them"
+            None => {
+                // One head fits every width: the rest of the file is still accounted for.
+                s.given.insert("n_heads".to_owned(), 1.into());
+                s.decisions
+                    .push(Decision::open("n_heads", "--arch vit:heads=…, or a config.json beside the file"));
+                undecided.push(
+                    "heads: expected --arch vit:heads=…, or a config.json beside the file; found nothing that tells \
+                     them"
                     .to_owned(),
-            ),
+                );
+            }
         }
     }
 
