@@ -37,7 +37,7 @@ Examples:
   vitscope compare --data fashion-mnist:/usr/share/datasets/fashion-mnist --seeds 3 --out runs/fashion
   vitscope compare ours=runs/pretrain-1 random=vit-ti/16 --data folder:photos
       compare models that are there already; nothing is trained
-  vitscope compare mae=recipe:mae-part-shapes dino=recipe:dino-part-shapes ours=runs/pretrain-1
+  vitscope compare dino=recipe:dino-part-shapes ibot=recipe:ibot-part-shapes ours=runs/pretrain-1
       train by two recipes, on the comparison's data, and put a model that is there beside them";
 
 /// What stands before a recipe in the place of a model.
