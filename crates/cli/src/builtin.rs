@@ -25,9 +25,10 @@ impl Builtin {
         self.header().next().unwrap_or_default().trim_end_matches('.')
     }
 
-    /// What its header says after `Source:`.
-    pub(crate) fn source(&self) -> &'static str {
-        self.header().find_map(|line| line.strip_prefix("Source:")).map_or("vitscope", str::trim)
+    /// What its header says after `Source:`, to the header's end.
+    pub(crate) fn source(&self) -> String {
+        let lines: Vec<&str> = self.header().skip_while(|line| !line.starts_with("Source:")).collect();
+        lines.join(" ").trim_start_matches("Source:").trim().to_owned()
     }
 }
 
@@ -72,5 +73,13 @@ mod tests {
             let command = format!("vitscope {}", recipe.kind);
             assert!(header.iter().any(|line| line.contains(&command)), "{}: {command}", recipe.name);
         }
+    }
+
+    #[test]
+    fn a_source_of_several_lines_is_told_whole() {
+        let text =
+            "# A line.\n#\n# Source: Someone 2020;\n#         fewer blocks.\n\nseed = 0\n# Source: no\n";
+        let recipe = Builtin { kind: "pretrain", name: "x", text };
+        assert_eq!(recipe.source(), "Someone 2020; fewer blocks.");
     }
 }

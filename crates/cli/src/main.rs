@@ -20,6 +20,7 @@ mod study_recipe;
 
 use args::{Cli, Verb};
 use clap::Parser;
+use clap::error::ErrorKind;
 use outcome::{Done, Stop};
 use std::any::Any;
 use std::io::Write;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     vit_ops::keep_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => help.exit(),
         Err(error) if error.use_stderr() => {
             eprintln!("error: {}", usage_line(&error));
             return ExitCode::from(2);
@@ -137,6 +139,7 @@ fn usage_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();
+    let text = text.split("\n\n  tip: to pass ").next().unwrap_or_default().replace("\n\n  tip: ", "; ");
     let line = one_line(text.trim_start_matches("error:"));
     format!("{line}; `--help` says more")
 }

@@ -99,15 +99,16 @@ fn collect(under: &str, table: &toml::Table, keys: &mut std::collections::BTreeS
     }
 }
 
-/// `; did you mean …?` where one of the names is spelled nearly so, else nothing.
+/// `; did you mean …?` where one of the names is spelled nearly so, else where some begin so, else nothing.
 pub(crate) fn hint<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let near = names.into_iter().map(|name| (letters_apart(word, name), name)).min();
-    match near {
-        Some((distance, name)) if distance <= name.chars().count() / 3 + 1 => {
-            format!("; did you mean `{name}`?")
-        }
-        _ => String::new(),
+    let names: Vec<&str> = names.into_iter().collect();
+    let near = names.iter().map(|name| (letters_apart(word, name), *name)).min();
+    if let Some((_, name)) = near.filter(|(distance, name)| *distance <= name.chars().count() / 3 + 1) {
+        return format!("; did you mean `{name}`?");
     }
+    let longer = names.iter().filter(|name| !word.is_empty() && name.starts_with(word));
+    let longer: Vec<String> = longer.map(|name| format!("`{name}`")).collect();
+    if longer.is_empty() { String::new() } else { format!("; did you mean {}?", longer.join(" or ")) }
 }
 
 #[cfg(test)]
@@ -118,6 +119,13 @@ mod tests {
     fn a_misspelled_name_finds_its_neighbor() {
         assert_eq!(hint("knnn", ["knn", "linear"]), "; did you mean `knn`?");
         assert_eq!(hint("zzzz", ["knn", "linear"]), "");
+        assert_eq!(hint("", ["knn", "linear"]), "");
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_finds_all_that_begin_so() {
+        let names = ["dino-part-shapes", "mae-fashion-mnist", "mae-part-shapes"];
+        assert_eq!(hint("mae", names), "; did you mean `mae-fashion-mnist` or `mae-part-shapes`?");
     }
 
     #[test]

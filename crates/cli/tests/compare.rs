@@ -147,6 +147,45 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     assert_eq!(without_time(json(&dir.path().join("out/report.json"))), without_time(report));
 }
 
+/// A pretraining recipe with the encoder and the data of [`RECIPE`].
+const PRETRAIN: &str = r#"
+objective = "supervised"
+model = "vit:dim=16,depth=1,heads=2,patch=16,image=64"
+data = "part-shapes"
+options = { pool = "mean" }
+views = { size_px = 64, scale = [1.0, 1.0], normalize = "half" }
+train = { epochs = 1.0, batch = 12, base_lr = 1e-3, warmup_epochs = 0.0, log_every_steps = 1 }
+"#;
+
+#[test]
+fn compare_trains_a_model_that_is_given_by_its_recipe() {
+    let dir = desk();
+    std::fs::write(dir.path().join("one.toml"), PRETRAIN).expect("a recipe");
+    let common = ["--recipe", "small.toml", "--limit", "48"];
+    let ours = ["compare", "ours=recipe:one.toml", "random=vit:dim=16,depth=2,heads=2,patch=16,image=64"];
+    let one = run(&dir, &[&ours[..], &common, &["--out", "one"]].concat());
+    let stderr = String::from_utf8_lossy(&one.stderr).into_owned();
+    assert_eq!(one.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("ours: training, then questions"), "{stderr}");
+    assert!(stderr.contains("ours: 4 steps of training, too few to learn much"), "{stderr}");
+    assert_eq!(json(&dir.path().join("one/report.json"))["model"], "ours, random");
+    let resolved = std::fs::read_to_string(dir.path().join("one/recipe.toml")).expect("a recipe");
+    assert!(resolved.contains("depth=1"), "the recipe's encoder is the comparison's: {resolved}");
+
+    let other = PRETRAIN.replace("depth=1", "depth=2");
+    std::fs::write(dir.path().join("two.toml"), other).expect("a recipe");
+    let refused = |models: &[&str], more: &[&str], says: &str| {
+        let output = run(&dir, &[&["compare"], models, &common[..], more, &["--out", "x"]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(says), "`{says}` in: {stderr}");
+    };
+    refused(&["a=recipe:one.toml", "b=recipe:two.toml"], &[], "model b: expected the model of a");
+    refused(&["a=recipe:one.toml", "a=vit-nano/8"], &[], "found `a` twice");
+    refused(&["a=recipe:none"], &[], "recipe: expected a file or one of");
+    refused(&["a=recipe:one.toml"], &["--set", "train.0.train.batch=96"], "--set train.0.train.batch=");
+}
+
 #[test]
 fn compare_takes_models_that_are_there_and_refuses_what_cannot_be() {
     let dir = desk();

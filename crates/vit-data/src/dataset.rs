@@ -82,7 +82,10 @@ pub fn open(uri: &str, split: Split, seed: u64) -> Result<Box<dyn Dataset>, Data
     let (scheme, rest) = uri.split_once(':').unwrap_or((uri, ""));
     let entry = crate::DATASETS.iter().find(|entry| entry.name == scheme);
     let entry = entry.ok_or_else(|| DataError::UnknownDataset {
-        found: scheme.to_owned(),
+        found: match std::path::Path::new(uri).is_dir() {
+            true => format!("{uri}`, which is a folder: `folder:{uri}"),
+            false => scheme.to_owned(),
+        },
         expected: crate::DATASETS.iter().map(|entry| entry.usage).collect::<Vec<_>>().join(", "),
     })?;
     (entry.open)(rest, split, seed)

@@ -30,7 +30,9 @@ pub enum TrainError {
         last: String,
     },
     /// The data has too few samples for one batch.
-    #[error("training data: expected at least one batch of {batch} samples; found {found}: {data}")]
+    #[error(
+        "training data: expected at least one batch of {batch} samples; found {found} (`train.batch` says how many): {data}"
+    )]
     TooFew {
         /// Samples in a batch.
         batch: usize,

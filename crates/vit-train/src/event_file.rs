@@ -42,8 +42,9 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    value: f32,
+    /// One of several kinds of value: always there, as a kind left out is no scalar, even where it is 0.
+    #[prost(float, optional, tag = "2")]
+    value: Option<f32>,
 }
 
 /// An event file that is being written.
@@ -87,7 +88,7 @@ impl EventFile {
         values: impl IntoIterator<Item = (&'a str, f64)>,
     ) -> Result<(), TrainError> {
         let values =
-            values.into_iter().map(|(tag, value)| Scalar { tag: tag.to_owned(), value: value as f32 });
+            values.into_iter().map(|(tag, value)| Scalar { tag: tag.to_owned(), value: Some(value as f32) });
         let summary = Some(Summary { values: values.collect() });
         let event = Event { wall_secs: now_secs, step: step as i64, file_version: None, summary };
         let record = framed(&event.encode_to_vec());
@@ -138,7 +139,7 @@ mod tests {
         let events: Vec<Event> =
             records(&bytes).map(|bytes| Event::decode(bytes).expect("an event")).collect();
         assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
-        let loss = |event: &Event| event.summary.as_ref().expect("scalars").values[0].value;
+        let loss = |event: &Event| event.summary.as_ref().expect("scalars").values[0].value.expect("a value");
         events[1..].iter().map(|event| (event.step, loss(event))).collect()
     }
 
@@ -154,11 +155,18 @@ mod tests {
             wall_secs: 0.0,
             step: 3,
             file_version: None,
-            summary: Some(Summary { values: vec![Scalar { tag: "loss".into(), value: 1.0 }] }),
+            summary: Some(Summary { values: vec![Scalar { tag: "loss".into(), value: Some(1.0) }] }),
         };
         // step: field 2 varint 3; summary: field 5 of 13 bytes; value: field 1 of 11; tag "loss"; float 1.0.
         let expected = [0x10, 3, 0x2a, 13, 0x0a, 11, 0x0a, 4, b'l', b'o', b's', b's', 0x15, 0, 0, 0x80, 0x3f];
         assert_eq!(event.encode_to_vec(), expected);
+    }
+
+    #[test]
+    fn a_zero_is_written_out() {
+        // tag "lr" (field 1 of 2), float 0.0 (field 2), which a field without presence would leave out.
+        let scalar = Scalar { tag: "lr".into(), value: Some(0.0) };
+        assert_eq!(scalar.encode_to_vec(), [0x0a, 2, b'l', b'r', 0x15, 0, 0, 0, 0]);
     }
 
     #[test]

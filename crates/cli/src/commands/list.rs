@@ -113,7 +113,7 @@ impl What {
                 .map(|recipe| Row {
                     name: recipe.name.into(),
                     line: format!("{}: {}", recipe.kind, recipe.line()),
-                    source: recipe.source().into(),
+                    source: recipe.source(),
                 })
                 .collect(),
         }

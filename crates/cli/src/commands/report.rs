@@ -150,7 +150,8 @@ fn joined(labels: &[String], reports: Vec<Report>) -> Report {
         if reports.iter().all(|report| report.kind == first.kind) { first.kind } else { Kind::Compare };
     let list = |of: fn(&Report) -> &str| {
         let mut seen = BTreeSet::new();
-        let words = reports.iter().map(of).filter(|word| !word.is_empty() && seen.insert(*word));
+        let words = reports.iter().flat_map(|report| of(report).split(", "));
+        let words = words.filter(|word| !word.is_empty() && seen.insert(*word));
         words.collect::<Vec<_>>().join(", ")
     };
     let title = format!("{} runs side by side", reports.len());
@@ -254,6 +255,13 @@ mod tests {
         assert!(whole.metrics.iter().all(|metric| metric.params.contains_key("run")));
         let Block::Numbers(cards) = &whole.story[0] else { panic!("cards first") };
         assert_eq!(cards[0], ("knn: a".into(), "0.5".into(), "best.top1, ratio".into()));
+    }
+
+    #[test]
+    fn a_model_in_several_runs_is_named_once() {
+        let reports = vec![report("a"), report("a, b")];
+        let folders = ["x", "y"].map(PathBuf::from);
+        assert_eq!(joined(&labels(&reports, &folders), reports).model, "a, b");
     }
 
     #[test]

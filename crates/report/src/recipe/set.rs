@@ -32,9 +32,15 @@ pub fn set(table: &mut Table, key_value: &str) -> Result<(), RecipeError> {
             Value::Table(inner) => inner.entry(*part).or_insert_with(|| Value::Table(Table::new())),
             Value::Array(items) => {
                 let n_items = items.len();
-                let item = part.parse::<usize>().ok().and_then(|idx| items.get_mut(idx));
+                let idx = part.parse::<usize>();
+                let example = match idx {
+                    Err(_) if n_items > 0 => format!(", such as `{path}.0.{}`", keys[depth + 1..].join(".")),
+                    _ => String::new(),
+                };
+                let item = idx.ok().and_then(|idx| items.get_mut(idx));
                 item.ok_or_else(|| {
-                    refuse(format!("expected an index below {n_items} after `{path}`, found `{part}`"))
+                    let expected = format!("an index below {n_items} after `{path}`{example}");
+                    refuse(format!("expected {expected}; found `{part}`"))
                 })?
             }
             other => {
@@ -99,7 +105,8 @@ mod tests {
         insta::assert_snapshot!(after("", "a").expect_err("refused"), @"--set a: expected KEY=VALUE, found no `=`");
         insta::assert_snapshot!(after("", "a..b=1").expect_err("refused"), @"--set a..b=1: expected a key like `a.b`, found `a..b`");
         insta::assert_snapshot!(after("a = 3", "a.b=1").expect_err("refused"), @"--set a.b=1: expected a table at `a`, found a value of type integer");
-        insta::assert_snapshot!(after("v = [1]", "v.4=1").expect_err("refused"), @"--set v.4=1: expected an index below 1 after `v`, found `4`");
+        insta::assert_snapshot!(after("v = [1]", "v.4=1").expect_err("refused"), @"--set v.4=1: expected an index below 1 after `v`; found `4`");
+        insta::assert_snapshot!(after("[[v]]\nn = 1", "v.n=1").expect_err("refused"), @"--set v.n=1: expected an index below 1 after `v`, such as `v.0.n`; found `n`");
     }
 
     proptest! {

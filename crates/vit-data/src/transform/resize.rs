@@ -152,10 +152,21 @@ fn resample<P: PixelTrait>(
     let refused = |error| panic!("{window:?} is not inside {}×{} px: {error}", crop.width_px, crop.height_px);
 
     let mut narrow = TypedImage::<P>::new(to_px.0, fit(crop.height_px));
-    let columns = options.crop(window.x, 0.0, window.w, height);
+    let columns = options.crop(window.x, 0.0, within(window.x, window.w, crop.width_px as f64), height);
     resizer.resize_typed(&cropped, &mut narrow, &columns).unwrap_or_else(refused);
-    let rows = options.crop(0.0, window.y, f64::from(to_px.0), window.h);
+    let rows = options.crop(0.0, window.y, f64::from(to_px.0), within(window.y, window.h, height));
     resizer.resize_typed(&narrow, resized, &rows).unwrap_or_else(refused);
+}
+
+/// The length from `start`, without what the rounding of a division has put beyond `side`.
+fn within(start: f64, length: f64, side: f64) -> f64 {
+    const ROUNDING_PX: f64 = 1e-6;
+    let beyond = start + length - side;
+    if beyond <= 0.0 || beyond > ROUNDING_PX {
+        return length;
+    }
+    let room = side - start;
+    if start + room > side { room.next_down() } else { room }
 }
 
 fn fit(n: usize) -> u32 {
@@ -220,6 +231,17 @@ mod tests {
                 assert_eq!(found.rgb[3 * (10 * y + x)], resized.rgb[3 * (20 * (y + 3) + x + 4)]);
             }
         }
+    }
+
+    #[test]
+    fn a_window_that_ends_at_the_edge_but_for_rounding_is_taken() {
+        // 224 · (116 / 224) as sizes of views make it: 116.00000000000001.
+        let image = gray(116, 117, &[7; 116 * 117]);
+        let window = Window { x: 0.0, y: 0.52, w: 116.00000000000001, h: 116.48 };
+        let found = resize_window(&image, window, 8, 8, Filter::Bicubic);
+        assert_eq!(found, gray(8, 8, &[7; 64]));
+        assert_eq!(within(0.1, 0.9, 1.0), 0.9, "what fits stays as it is");
+        assert_eq!(within(0.0, 1.5, 1.0), 1.5, "what is truly beyond is left for the caller to hear of");
     }
 
     proptest! {

@@ -19,6 +19,7 @@ use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::
 use std::path::{Path, PathBuf};
 use vit_data::{Picture, Split};
 use vit_features::{Role as Side, StudyEntry};
+use vit_train::PretrainRecipe;
 
 /// The name of the floor without a model.
 pub(crate) const RAW_PIXELS: &str = "raw-pixels";
@@ -35,12 +36,18 @@ Examples:
       train small models on the built-in images and compare them with raw pixels and an untrained model
   vitscope compare --data fashion-mnist:/usr/share/datasets/fashion-mnist --seeds 3 --out runs/fashion
   vitscope compare ours=runs/pretrain-1 random=vit-ti/16 --data folder:photos
-      compare models that are there already; nothing is trained";
+      compare models that are there already; nothing is trained
+  vitscope compare dino=recipe:dino-part-shapes ibot=recipe:ibot-part-shapes ours=runs/pretrain-1
+      train by two recipes, on the comparison's data, and put a model that is there beside them";
+
+/// What stands before a recipe in the place of a model.
+const BY_RECIPE: &str = "recipe:";
 
 /// The options of `compare`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Models that are there already, as NAME=MODEL; without any, the recipe's are trained
+    /// Models that are there already, as NAME=MODEL, or are trained first, as NAME=recipe:RECIPE;
+    /// without any, the recipe's are trained
     #[arg(value_name = "NAME=MODEL")]
     models: Vec<String>,
     /// The data; without it, the recipe's
@@ -76,7 +83,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let progress = Progress::of(common);
     let recipe = read_recipe(args, common)?;
     run::check(&recipe)?;
-    let given = given_models(args, &settings)?;
+    let given = given_models(args, &recipe, &settings)?;
     let out = OutDir::claim(common.out.as_deref(), "compare", common.overwrite, args.resume)?;
     let sides = Sides {
         train: Some(passage(
@@ -91,6 +98,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     if !sides.test.data.offers().labels {
         bail!("compare: expected data with a class for every sample; found none: {}", sides.test.data.name());
     }
+    let n_train = sides.train.as_ref().map_or(0, |side| side.indices.len());
+    run::check_steps(&recipe, n_train, &sides.test.data.name(), &progress)?;
     let resolved = toml_recipe::resolved(&recipe);
     let recipe_file = out.path().join("recipe.toml");
     if args.resume && recipe_file.exists() {
@@ -135,6 +144,10 @@ fn read_recipe(args: &Args, common: &Common) -> anyhow::Result<CompareRecipe> {
     };
     let (text, origin) = recipe_text(&name)?;
     let mut table = toml_recipe::parse_table(&text, &origin)?;
+    if !args.models.is_empty() {
+        let trained = trained_models(args, &mut table)?;
+        table.insert("train".into(), trained.into());
+    }
     for setting in &common.set {
         toml_recipe::set(&mut table, setting)?;
     }
@@ -157,11 +170,49 @@ fn read_recipe(args: &Args, common: &Common) -> anyhow::Result<CompareRecipe> {
     if let Some(batch) = common.batch {
         recipe.batch = batch;
     }
-    if !args.models.is_empty() {
-        recipe.train.clear();
-    }
     let table = toml_recipe::parse_table(&toml_recipe::resolved(&recipe), &origin)?;
     Ok(toml_recipe::from_table(table, &origin)?)
+}
+
+/// The models given as `NAME=recipe:RECIPE`: what the comparison's recipe would say of them. Their encoder, size and
+/// normalization become the comparison's, so that the untrained model is theirs too; the data stays the comparison's.
+fn trained_models(args: &Args, table: &mut toml::Table) -> anyhow::Result<Vec<toml::Value>> {
+    let mut trained = Vec::new();
+    let mut first: Option<(&str, [(&str, toml::Value); 3])> = None;
+    for (name, word) in args.models.iter().filter_map(|word| word.split_once('=')) {
+        let Some(word) = word.strip_prefix(BY_RECIPE) else { continue };
+        let (text, origin) = builtin::read("pretrain", word)?;
+        let recipe: PretrainRecipe =
+            toml_recipe::from_table(toml_recipe::parse_table(&text, &origin)?, &origin)?;
+        if let Some(weights) = &recipe.init_from {
+            bail!(
+                "model {name}: expected a recipe that starts from random weights; found init_from = {weights}: {word}"
+            );
+        }
+        let shared = [
+            ("model", toml::Value::from(recipe.model.clone())),
+            ("size_px", toml::Value::from(recipe.views.size_px as i64)),
+            ("normalize", toml::Value::from(recipe.views.normalize.clone())),
+        ];
+        let (other, expected) = first.get_or_insert_with(|| (name, shared.clone()));
+        if let Some(((key, found), (_, expected))) =
+            shared.iter().zip(expected.iter()).find(|(found, expected)| found != expected)
+        {
+            bail!("model {name}: expected the {key} of {other}, {expected}; found {found}: {word}");
+        }
+        trained.push(toml::Value::try_from(recipe::TrainedModel {
+            name: name.to_owned(),
+            objective: recipe.objective,
+            drop_path: recipe.drop_path,
+            views: recipe.views,
+            train: recipe.train,
+            options: recipe.options,
+        })?);
+    }
+    for (key, value) in first.into_iter().flat_map(|(_, shared)| shared) {
+        table.insert(key.into(), value);
+    }
+    Ok(trained)
 }
 
 /// The text of a recipe file or of a built-in recipe, and what it is called in errors.
@@ -179,21 +230,30 @@ fn recipe_text(name: &str) -> anyhow::Result<(String, String)> {
 }
 
 /// The models given as `NAME=MODEL`, opened.
-fn given_models(args: &Args, settings: &Settings) -> anyhow::Result<Vec<(String, models::Model)>> {
+fn given_models(
+    args: &Args,
+    recipe: &CompareRecipe,
+    settings: &Settings,
+) -> anyhow::Result<Vec<(String, models::Model)>> {
     let mut given: Vec<(String, models::Model)> = Vec::new();
     for word in &args.models {
         let (name, model) =
             word.split_once('=').ok_or_else(|| anyhow!("model: expected NAME=MODEL; found `{word}`"))?;
+        if model.starts_with(BY_RECIPE) {
+            continue;
+        }
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if !plain || [RAW_PIXELS, UNTRAINED, ALL_MODELS].contains(&name) || name.starts_with('.') {
             bail!(
                 "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
             );
         }
-        if given.iter().any(|(other, _)| other == name) {
+        if given.iter().any(|(other, _)| other == name) || recipe.train.iter().any(|other| other.name == name)
+        {
             bail!("model: expected a name for each; found `{name}` twice");
         }
-        given.push((name.to_owned(), models::open(model, &models::Words::default(), settings)?));
+        let opened = models::open(model, &models::Words::default(), settings);
+        given.push((name.to_owned(), opened.with_context(|| format!("model {name}"))?));
     }
     Ok(given)
 }

@@ -6,10 +6,10 @@ use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir, together};
 use crate::data::{Subset, View};
 use crate::models::Model;
 use crate::outcome::{Stop, command_line};
-use crate::progress::TrainWatch;
+use crate::progress::{Progress, TrainWatch};
 use crate::settings::secs_since_1970;
 use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies};
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use report::{Kind, store::write_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +40,38 @@ pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
     untrained_config(recipe)?;
     for model in &recipe.train {
         (method(&model.objective)?.resolve)(&recipe.pretraining(model, recipe.seed))?;
+    }
+    Ok(())
+}
+
+/// Whether the training side fills a step of every model that is trained; says it where the steps are few.
+pub(super) fn check_steps(
+    recipe: &CompareRecipe,
+    n_train: usize,
+    data: &str,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    const FEW: f64 = 100.0;
+    const ENOUGH: f64 = 500.0;
+    for (i, model) in recipe.train.iter().enumerate() {
+        let (name, per_step) = (&model.name, model.train.samples_per_step());
+        let steps_per_epoch = n_train / per_step;
+        if steps_per_epoch == 0 {
+            bail!(
+                "{name}: expected at least {per_step} training samples, those of one step; found {n_train} (fewer a \
+                 step: --set train.{i}.train.batch={}): {data}",
+                (n_train / 4).max(1)
+            );
+        }
+        let n_steps = (model.train.epochs * steps_per_epoch as f64).round().max(1.0);
+        if n_steps < FEW {
+            let epochs = (ENOUGH / steps_per_epoch as f64).ceil();
+            progress.say(&format!(
+                "{name}: {n_steps} steps of training, too few to learn much; --set train.{i}.train.epochs={epochs} \
+                 makes them {}",
+                epochs * steps_per_epoch as f64
+            ));
+        }
     }
     Ok(())
 }
@@ -81,16 +113,18 @@ pub(super) fn every_model(
             models.push((name.to_owned(), model.clone(), view));
         }
     };
+    let view_of = |(name, model): &(String, Model)| {
+        View::of(model, plan.sides.test.data.as_ref(), plan.size_px, plan.normalize)
+            .with_context(|| format!("model {name}"))
+    };
+    let views = given.iter().map(view_of).collect::<anyhow::Result<Vec<View>>>()?;
     announce("raw pixels");
     let first = seeds[0];
     all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
-    let mut views = Vec::with_capacity(given.len());
-    for (name, model) in given {
+    for ((name, model), &view) in given.iter().zip(&views) {
         announce(name);
-        let view = View::of(model, plan.sides.test.data.as_ref(), plan.size_px, plan.normalize)?;
         all.push(ask(plan, name, Role::Given, Some((&model.backbone, view)), first)?);
         keep(name, &model.backbone, view, first);
-        views.push(view);
     }
     for &seed in seeds {
         let run = if seeds.len() > 1 { format!(" (seed {seed})") } else { String::new() };
