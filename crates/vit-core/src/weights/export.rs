@@ -222,3 +222,49 @@ fn preprocessor(input: &InputTransform, image_px: usize) -> Value {
         "do_normalize": true, "image_mean": input.mean, "image_std": input.std,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::{Hints, params};
+    use safetensors::SafeTensors;
+    use safetensors::tensor::{Dtype as Stored, TensorView};
+
+    #[test]
+    fn files_in_half_precision_come_back_bit_for_bit() {
+        let config =
+            VitConfig { image_px: 16, patch_px: 8, width: 8, depth: 2, n_heads: 2, ..VitConfig::default() };
+        let vit = config.init(&vit_ops::cpu_device(), &mut crate::stream(3));
+        let model = serde_json::to_string(&ModelConfig::Vit(config)).expect("text");
+        let dir = tempfile::tempdir().expect("a folder");
+        let (from, to) = (dir.path().join("from.safetensors"), dir.path().join("to.safetensors"));
+        for stored in [Stored::F16, Stored::BF16] {
+            let bytes_of = |x: f32| match stored {
+                Stored::F16 => f16::from_f32(x).to_le_bytes(),
+                _ => bf16::from_f32(x).to_le_bytes(),
+            };
+            let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = params(&vit)
+                .into_iter()
+                .map(|param| (param.name, param.shape, param.values.into_iter().flat_map(bytes_of).collect()))
+                .collect();
+            let views = tensors.iter().map(|(name, shape, bytes)| {
+                (name.as_str(), TensorView::new(stored, shape.clone(), bytes).expect("a tensor"))
+            });
+            let metadata = Some([(METADATA_KEY.to_owned(), model.clone())].into());
+            safetensors::serialize_to_file(views, metadata, &from).expect("written");
+            let checkpoint = Checkpoint::open(&from, &Hints::default()).expect("a whole model");
+            export(&checkpoint, Names::Timm, &to).expect("exported");
+            let file = std::fs::read(&to).expect("a file");
+            let exported = SafeTensors::deserialize(&file).expect("safetensors");
+            assert_eq!(exported.len(), tensors.len());
+            for (name, shape, bytes) in &tensors {
+                let view = exported.tensor(name).expect(name);
+                assert_eq!(
+                    (view.dtype(), view.shape(), view.data()),
+                    (stored, &shape[..], &bytes[..]),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
