@@ -52,12 +52,15 @@ const TESTKIT: &str = "testkit";
 /// The only crate that may write blocks whose safety the compiler cannot check, so the only one with lints of its own.
 pub(crate) const OPS: &str = "vit-ops";
 
+/// What is built by itself and belongs to no layer: the targets of cargo-fuzz.
+const OUTSIDE: &str = "fuzz/";
+
 fn layer(name: &str) -> Option<&'static Layer> {
     LAYERS.iter().find(|layer| layer.name == name)
 }
 
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
-    for (path, manifest) in tree.under("", "Cargo.toml") {
+    for (path, manifest) in tree.under("", "Cargo.toml").filter(|(path, _)| !path.starts_with(OUTSIDE)) {
         let Some(name) = package_name(manifest) else { continue };
         // The command line's package carries the product's name.
         let name = if path == "crates/cli/Cargo.toml" { "cli" } else { name };
