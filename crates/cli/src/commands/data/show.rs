@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// Change one value of the recipe, e.g. views.jitter.prob=0.8; may be given again
     #[arg(long, value_name = "KEY=VALUE", value_parser = Names(names::keys), hide_possible_values = true)]
     set: Vec<String>,
-    /// A file that ends in .png or .html [default: runs/data-<n>/sheet.png]
+    /// A file that ends in .png or .html [default: runs/data-N/sheet.png]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace a file that is there
