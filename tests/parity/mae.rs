@@ -1,10 +1,12 @@
 //! Kind `mae`: masks, predictions, losses and gradients of a masked autoencoder under the public checkpoint's names.
 
 use burn::tensor::Device;
+use serde_json::Value;
 use ssl_pretrain::{MaeConfig, MaeNet, MaskIds, mask_from_noise};
-use testkit::golden::{Case, cases, fill};
+use testkit::golden::{Case, cases};
 use testkit::{HostTensor, gradients};
-use vit_core::VitConfig;
+use vit_core::weights::{Checkpoint, Hints, assign};
+use vit_core::{Given, VitConfig};
 use vit_data::Seed;
 
 /// The public name of one of our parameters: the encoder's carry no prefix.
@@ -26,10 +28,26 @@ fn net_of(case: &Case, device: &Device) -> MaeNet {
         width: case.needed("embed_dim"),
         depth: case.needed("depth"),
         n_heads: case.needed("num_heads"),
+        eps: case.meta.config.get("eps").and_then(Value::as_f64).unwrap_or(1e-6),
         ..VitConfig::default()
     };
     let net = MaeNet::init(&config, &encoder, device, Seed(0));
-    fill(net, case.weights(Some("model")), public_name)
+    // Through the importer, which finds encoder and decoder under whatever names they have.
+    let given = Given::from_iter([("n_heads".to_owned(), encoder.n_heads.into())]);
+    let file = ["weights.safetensors", "weights.pth"]
+        .iter()
+        .map(|name| case.folder.join(name))
+        .find(|file| file.exists());
+    let file = file.unwrap_or_else(|| panic!("{}: no weights", case.name));
+    let checkpoint = Checkpoint::open(&file, &Hints { given, ..Hints::default() });
+    let checkpoint = checkpoint.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    assert!(checkpoint.audit().is_complete() && checkpoint.has_decoder(), "{}", checkpoint.audit());
+    assert_eq!(checkpoint.audit().config.eps, encoder.eps, "{}", case.name);
+    let net = assign(net, |name, shape| match name.strip_prefix("encoder.") {
+        Some(name) => checkpoint.read(name, shape),
+        None => checkpoint.read_decoder(name, shape),
+    });
+    net.unwrap_or_else(|error| panic!("{}: {error}", case.name))
 }
 
 fn masks_of(case: &Case) -> MaskIds {

@@ -16,8 +16,12 @@ const SPECIMENS: [&str; 3] =
     ["base_encoder.head.0.weight", "momentum_encoder.cls_token", "predictor.0.weight"];
 
 /// Tensors that other files of the same layout do without.
-const OPTIONAL: [(&str, &str); 2] =
-    [("clip_vision_hf", "visual_projection.weight"), ("beit_shared_hf", "embeddings.mask_token")];
+const OPTIONAL: [(&str, &str); 4] = [
+    ("clip_vision_hf", "visual_projection.weight"),
+    ("beit_shared_hf", "embeddings.mask_token"),
+    ("dinov2", "mask_token"),
+    ("simmim", "model.encoder.rel_pos_bias.relative_position_index"),
+];
 
 /// A safetensors file of these tensors; an audit reads no values, so there are none, only room for them.
 fn sparse(entries: &[Entry], path: &Path) {
@@ -78,7 +82,9 @@ fn problems(entries: &[Entry], hints: &Hints, path: &Path) -> Vec<String> {
 fn in_another_block(name: &str) -> bool {
     let parts: Vec<&str> = name.split(['.', '/']).collect();
     let block = parts.windows(2).find_map(|pair| match pair[0] {
-        "blocks" | "decoder_blocks" | "layer" | "layers" | "resblocks" => pair[1].parse::<usize>().ok(),
+        "blocks" | "decoder_blocks" | "decoder_layers" | "layer" | "layers" | "resblocks" => {
+            pair[1].parse::<usize>().ok()
+        }
         _ => pair[0].strip_prefix("encoderblock_").and_then(|block| block.parse().ok()),
     });
     block.is_some_and(|block| block != 1)

@@ -88,6 +88,21 @@ pub(crate) struct With<A: clap::Args> {
     pub(crate) common: Common,
 }
 
+/// How a verb that does not compute says its result.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Saying {
+    /// Print the result as one JSON document, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print less: only the result, or what is wrong
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print more: everything that was found out
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
 /// The options of every verb that computes.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Common options")]

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 /// Runs a verb, prints what it has done, and checks what was stated of it.
 fn run(cli: Cli) -> anyhow::Result<()> {
     let (done, expectations) = match cli.verb {
-        Verb::List(args) => return print(&commands::list::run(&args)?, args.json),
+        Verb::List(args) => return print(&commands::list::run(&args)?, args.saying.json),
         Verb::Data(args) => {
             let (done, failed) = commands::data::run(&args)?;
             print(&done, args.json())?;
@@ -72,10 +72,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Completions(args) => return commands::completions::run(&args),
         Verb::Inspect(args) => {
             let (done, verdict) = commands::inspect::run(&args)?;
-            print(&done, args.json)?;
+            print(&done, args.saying.json)?;
             return verdict;
         }
-        Verb::Export(args) => return print(&commands::export::run(&args)?, args.json),
+        Verb::Export(args) => return print(&commands::export::run(&args)?, args.saying.json),
         Verb::Compare(with) => stated(&with.common, || commands::compare::run(&with.args, &with.common))?,
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,
         Verb::Probe(with) => stated(&with.common, || commands::probe::run(&with.args, &with.common))?,

@@ -114,6 +114,17 @@ pub(crate) fn weights_file(text: &str) -> anyhow::Result<Option<PathBuf>> {
     Ok(path.is_file().then(|| path.to_owned()))
 }
 
+/// Whether a MODEL is a weights file that does not say all of itself, as ours do.
+///
+/// # Errors
+/// When its file is damaged.
+pub(crate) fn is_silent(text: &str) -> anyhow::Result<bool> {
+    match weights_file(text)? {
+        Some(file) => Ok(TensorFile::open(&file)?.metadata().is_none()),
+        None => Ok(false),
+    }
+}
+
 /// Opens a MODEL; `words` say of a weights file what it does not say itself.
 ///
 /// # Errors

@@ -8,16 +8,33 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Cases with one encoder whose blocks or tokens are known.
-const CASES: [&str; 8] = [
+const CASES: [&str; 22] = [
     "vit_plain",
     "vit_registers_layerscale",
     "vit_dist_free_qkv_bias_off",
     "vit_gap",
     "clip_vision",
+    "clip_vision_hf",
     "beit",
+    "beit_shared_hf",
+    "dinov2",
+    "dinov2_giant_registers",
     "dinov2_registers_hf",
+    "dinov2_swiglu_hf",
+    "dinov2_swiglu_hf_state_dict",
     "moco_v3",
+    "vit_hf",
+    "vit_hf_state_dict",
+    "augreg_npz",
+    "deit_distilled",
+    "simmim",
+    "sit",
+    "leopart",
+    "milan",
 ];
+
+/// Cases whose tensors tell the heads: tables of relative positions have a column each, JAX's kernels an axis.
+const WITH_HEADS: [&str; 4] = ["beit", "beit_shared_hf", "simmim", "augreg_npz"];
 
 fn golden(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(case)
@@ -25,7 +42,7 @@ fn golden(case: &str) -> PathBuf {
 
 fn weights(case: &str) -> String {
     let folder = golden(case);
-    let file = ["weights.safetensors", "weights.pth"].map(|name| folder.join(name));
+    let file = ["weights.safetensors", "weights.pth", "weights.npz"].map(|name| folder.join(name));
     file.into_iter().find(|file| file.is_file()).expect("weights").display().to_string()
 }
 
@@ -46,6 +63,7 @@ fn arch(case: &str) -> String {
         ("mlp_ratio", "mlp_ratio"),
         ("qkv_bias", "qkv_bias"),
         ("class_token", "class_token"),
+        ("eps", "eps"),
     ];
     let given = words.iter().filter_map(|(key, word)| Some(format!("{word}={}", meta["config"].get(*key)?)));
     format!("vit:{}", given.collect::<Vec<_>>().join(","))
@@ -78,7 +96,9 @@ fn embeds_as_the_reference(desk: &Desk, case: &str, weights: &str, words: &[&str
     desk.run(&[&base[..], &["--overwrite", "-q"], words].concat()).done();
     let out = std::fs::read(desk.path("out.safetensors")).expect("embedded");
     let out = SafeTensors::deserialize(&out).expect("safetensors");
-    let n_prefix = 1 + meta(case)["config"].get("reg_tokens").and_then(Value::as_u64).unwrap_or(0) as usize;
+    let n_prefix = 1
+        + usize::from(case.contains("distilled"))
+        + meta(case)["config"].get("reg_tokens").and_then(Value::as_u64).unwrap_or(0) as usize;
     let mut n = 0;
     for block in 0..3 {
         let name = format!("block.{block}");
@@ -151,7 +171,7 @@ fn a_config_json_beside_the_file_says_the_architecture_too() {
         // In the words of transformers.
         let hf = json!({"hidden_size": config["embed_dim"], "num_hidden_layers": config["depth"],
             "num_attention_heads": config["num_heads"], "image_size": config["img_size"],
-            "patch_size": config["patch_size"], "num_register_tokens": config.get("reg_tokens").unwrap_or(&json!(0))});
+            "patch_size": config["patch_size"], "layer_norm_eps": config["eps"], "num_register_tokens": config.get("reg_tokens").unwrap_or(&json!(0))});
         std::fs::write(folder.join("config.json"), hf.to_string()).expect("written");
         embeds_as_the_reference(&desk, case, &copy.display().to_string(), &[]);
     }
@@ -160,7 +180,7 @@ fn a_config_json_beside_the_file_says_the_architecture_too() {
 #[test]
 fn inspect_says_what_is_there_and_answers_with_its_exit_code() {
     let desk = Desk::new();
-    for case in CASES.into_iter().chain(["mae", "dino_checkpoint"]) {
+    for case in CASES.into_iter().chain(["mae", "vit_mae_hf", "vit_mae_hf_state_dict", "dino_checkpoint"]) {
         let (weights, arch) = (weights(case), arch(case));
         let text = desk.run(&["inspect", &weights, "--arch", &arch]).done().stdout;
         assert_eq!(text.lines().last(), Some("complete"), "{case}: {text}");
@@ -171,7 +191,9 @@ fn inspect_says_what_is_there_and_answers_with_its_exit_code() {
         // Without a word the heads are told by nothing, but for BEiT, whose tables have a column each.
         let answer = desk.run(&["inspect", &weights]);
         match case {
-            "beit" => assert_eq!(answer.code, Some(0), "{}", answer.stderr),
+            case if WITH_HEADS.contains(&case) => {
+                assert_eq!(answer.code, Some(0), "{case}: {}", answer.stderr)
+            }
             _ => answer.stopped(1, &["heads", "--arch vit:heads="]),
         }
     }
@@ -237,4 +259,37 @@ fn what_is_exported_comes_back_bit_by_bit_under_either_names() {
             }
         }
     }
+}
+
+#[test]
+fn inspect_says_less_and_more_when_it_is_asked_to() {
+    let desk = Desk::new();
+    let (weights, arch) = (weights("vit_hf"), arch("vit_hf"));
+    let quiet = desk.run(&["inspect", &weights, "--arch", &arch, "-q"]).done();
+    assert_eq!(quiet.stdout, "", "nothing is wrong");
+    let answer = desk.run(&["inspect", &weights, "-q"]);
+    assert!(
+        answer.stdout.starts_with("undecided heads") && answer.stdout.lines().count() == 1,
+        "{}",
+        answer.stdout
+    );
+    let text = desk.run(&["inspect", &weights, "--arch", &arch, "-v"]).done().stdout;
+    let key = "encoder.layer.1.attention.attention.key.weight F32 [32, 32] → blocks.1.attn.qkv.weight (part 2 of 3)";
+    assert!(text.contains(key), "{text}");
+    assert_eq!(text.lines().last(), Some("complete"));
+    let n_tensors = text.lines().filter(|line| line.contains(" F32 [")).count();
+    assert!(text.contains(&format!("every tensor ({n_tensors})")), "{text}");
+}
+
+#[test]
+fn export_says_what_it_wrote_when_it_is_asked_to() {
+    let desk = Desk::new();
+    let (weights, arch) = (weights("vit_hf"), arch("vit_hf"));
+    let export = |out: &str, how: &str| {
+        desk.run(&["export", &weights, "--arch", &arch, "--names", "hf", "--out", out, how]).done().stdout
+    };
+    assert_eq!(export("a/model.safetensors", "-q"), "a/model.safetensors\n");
+    let text = export("b/model.safetensors", "-v");
+    assert!(text.contains("wrote encoder.layer.0.attention.attention.query.bias F32 [32]"), "{text}");
+    assert!(text.contains("complete") && text.ends_with("b/model.safetensors\n"), "{text}");
 }

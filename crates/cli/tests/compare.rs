@@ -208,3 +208,54 @@ fn compare_takes_models_that_are_there_and_refuses_what_cannot_be() {
     refused(&["compare", "--recipe", "small.toml", "--set", "sise_px=3", "--out", "x"], "sise_px");
     assert!(!dir.path().join("x").exists(), "nothing is left of what was refused");
 }
+
+/// A file of timm's names that does not say its heads: 4 of width 8.
+fn undecided() -> String {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/vit_plain/weights.safetensors");
+    golden.display().to_string()
+}
+
+#[test]
+fn compare_takes_the_words_for_files_that_do_not_say_all() {
+    let dir = desk();
+    let given = format!("theirs={}", undecided());
+    let base =
+        ["compare", &given, "random=vit:dim=16,depth=2,heads=2,patch=16,image=64", "--recipe", "small.toml"];
+    let asked = |words: &[&str], out: &str| {
+        let less = ["--limit", "24", "--set", "probes.1.options.n_held_out=6", "--out", out];
+        run(&dir, &[&base[..], &less, words].concat())
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let silent = asked(&[], "x");
+    assert_eq!(silent.status.code(), Some(1), "{}", said(&silent));
+    assert!(
+        said(&silent).contains("model theirs") && said(&silent).contains("--arch vit:heads="),
+        "{}",
+        said(&silent)
+    );
+    for (words, says) in [
+        (&["--arch", "thiers=vit:heads=4"][..], "expected the name of a given model (theirs, random)"),
+        (&["--arch", "random=vit:heads=4"], "model random: --arch vit:heads=4: expected a weights file"),
+        (&["--branch", "theirs=both"], "expected student or teacher; found `both`"),
+        (&["--family", "theirs=dinno"], "found `dinno`"),
+    ] {
+        let output = asked(words, "x");
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(says), "`{says}` in: {}", said(&output));
+    }
+    assert!(!dir.path().join("x").exists(), "nothing is left of what was refused");
+    // By name, and for all that do not say it: the same numbers.
+    let numbers = |words: &[&str], out: &str| {
+        let output = asked(words, out);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        json(&dir.path().join(out).join("theirs/attention-distance/report.json"))["metrics"].clone()
+    };
+    let by_name = numbers(&["--arch", "theirs=vit:heads=4", "--family", "theirs=dino"], "one");
+    assert_eq!(by_name, numbers(&["--arch", "vit:heads=4", "--family", "dino"], "all"));
+    assert_ne!(
+        by_name,
+        numbers(&["--arch", "vit:heads=4", "--family", "beit"], "other"),
+        "a family's own transform"
+    );
+}

@@ -1,16 +1,18 @@
 //! `export`: a checkpoint's model as safetensors under the names that other libraries read.
 
+use crate::args::Saying;
 use crate::models::{self, Words};
 use crate::outcome::Done;
 use anyhow::bail;
 use serde_json::json;
 use std::path::PathBuf;
-use vit_core::weights::{self, Checkpoint, Names};
+use vit_core::weights::{self, Checkpoint, Names, TensorFile};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
 Every tensor keeps the type that it has in the checkpoint: half precision stays half. With --names hf, config.json (and
-preprocessor_config.json, where the transform is known) are written beside the file where there are none.
+preprocessor_config.json, where the transform is known) are written beside the file where there are none. With -v the
+account of the checkpoint is printed and every tensor that was written, with -q only the path.
 
 Examples:
   vitscope export dino.pth --out dino.safetensors --family dino
@@ -34,9 +36,9 @@ pub(crate) struct Args {
     /// Replace a file that is there
     #[arg(long)]
     overwrite: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How it is said.
+    #[command(flatten)]
+    pub(crate) saying: Saying,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -70,6 +72,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Done> {
     let files = weights::export(&checkpoint, names, &args.out)?;
     let beside: Vec<String> = files.iter().skip(1).map(|file| file.display().to_string()).collect();
     let json = json!({"file": out.to_string(), "beside": beside, "audit": checkpoint.audit().to_json()});
-    let lines = beside.iter().map(|file| format!("also {file}")).collect();
+    let mut lines = Vec::new();
+    if args.saying.verbose {
+        lines.extend(checkpoint.audit().to_string().lines().map(str::to_owned));
+        for entry in TensorFile::open(&args.out)?.entries() {
+            lines.push(format!("wrote {} {} {:?}", entry.name, entry.dtype.name(), entry.shape));
+        }
+    }
+    if !args.saying.quiet {
+        lines.extend(beside.iter().map(|file| format!("also {file}")));
+    }
     Ok(Done { path: Some(args.out.clone()), lines, json, metrics: Vec::new() })
 }

@@ -1,21 +1,25 @@
 //! `inspect`: what is in a checkpoint, every tensor accounted for.
 
+use crate::args::Saying;
 use crate::models::{self, Words};
 use crate::outcome::{Done, Stop};
 use anyhow::bail;
 use serde_json::json;
-use vit_core::weights::{self, Checkpoint, ModelConfig, TensorFile};
+use std::collections::BTreeMap;
+use vit_core::weights::{self, Audit, Checkpoint, ModelConfig, TensorFile};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
 WEIGHTS is a .safetensors file (or the index of a sharded one), a PyTorch file (.pth, .pt, .bin, TorchScript), an .npz
 of JAX code, or a folder with one of them. Exit code 0 only if every parameter was found and every other tensor is
-explained, 1 if not, 2 if the file is damaged.
+explained, 1 if not, 2 if the file is damaged. With -v every tensor of the file is listed with what became of it, with
+-q only what is wrong.
 
 Examples:
   vitscope inspect dino_deitsmall16_pretrain_full_checkpoint.pth --branch teacher
   vitscope inspect vit.safetensors --arch vit-b/16 --family mae
-  vitscope inspect ViT-B-32.pt --json";
+  vitscope inspect ViT-B-32.pt --json
+  vitscope inspect model.safetensors -v | grep qkv";
 
 /// The options of `inspect`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +30,9 @@ pub(crate) struct Args {
     /// What it does not say itself.
     #[command(flatten)]
     words: Words,
-    /// Print one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How it is said.
+    #[command(flatten)]
+    pub(crate) saying: Saying,
 }
 
 /// Inspects; the second is the verdict, which comes after the result was printed.
@@ -47,11 +51,48 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<(Done, anyhow::Result<()>)> {
     }
     let checkpoint = Checkpoint::of(file, &args.words.hints()?)?;
     let audit = checkpoint.audit();
-    let lines = audit.to_string().lines().map(str::to_owned).collect();
+    let lines = match args.saying {
+        Saying { quiet: true, .. } => audit.problems(),
+        Saying { verbose, .. } => {
+            let mut lines: Vec<String> = audit.to_string().lines().map(str::to_owned).collect();
+            let verdict = lines.pop();
+            if verbose {
+                lines.extend(every_tensor(audit, checkpoint.file()));
+            }
+            lines.into_iter().chain(verdict).collect()
+        }
+    };
     let done = Done { path: None, lines, json: audit.to_json(), metrics: Vec::new() };
     let verdict = match audit.is_complete() {
         true => Ok(()),
         false => Err(Stop::NotHeld(format!("not complete: {}: {}", audit.summary(), path.display())).into()),
     };
     Ok((done, verdict))
+}
+
+/// A line for every tensor of the file: its type, its shape, and what became of it; then one for what is missing.
+fn every_tensor(audit: &Audit, file: &TensorFile) -> Vec<String> {
+    let mut became: BTreeMap<&str, String> = BTreeMap::new();
+    for matched in &audit.matched {
+        let how = if matched.reshaped { " (reshaped)" } else { "" };
+        let n_parts = matched.from.len();
+        for (i, name) in matched.from.iter().enumerate() {
+            let part = if n_parts > 1 { format!(" (part {} of {n_parts})", i + 1) } else { how.to_owned() };
+            became.insert(name, format!("→ {}{part}", matched.name));
+        }
+    }
+    for (why, names) in &audit.leftovers {
+        became.extend(names.iter().map(|name| (name.as_str(), format!("left: {why}"))));
+    }
+    became.extend(audit.unexpected.iter().map(|name| (name.as_str(), "unexpected".to_owned())));
+    for tensor in &audit.misshapen {
+        became.insert(&tensor.name, format!("misshapen: expected {:?}", tensor.expected));
+    }
+    let mut lines = vec![format!("every tensor ({})", file.entries().len())];
+    for entry in file.entries() {
+        let what = became.get(entry.name.as_str()).map_or("unused", String::as_str);
+        lines.push(format!("  {} {} {:?} {what}", entry.name, entry.dtype.name(), entry.shape));
+    }
+    lines.extend(audit.missing.iter().map(|name| format!("  {name} missing")));
+    lines
 }

@@ -1,5 +1,6 @@
 //! `list`: everything that has a name.
 
+use crate::args::Saying;
 use crate::builtin::BUILTINS;
 use crate::outcome::Done;
 use analysis::ANALYSES;
@@ -9,12 +10,15 @@ use serde_json::{Value, json};
 use ssl_pretrain::OBJECTIVES;
 use vit_core::PRESETS;
 use vit_data::DATASETS;
+use vit_features::StudyEntry;
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   vitscope list
   vitscope list probes
+  vitscope list probes -v      with every option and its default; recipes with their text
+  vitscope list recipes -q     names alone
   vitscope list --json";
 
 /// The options of `list`.
@@ -23,9 +27,9 @@ pub(crate) struct Args {
     /// Only these
     #[arg(value_name = "WHAT")]
     what: Option<What>,
-    /// Print one JSON document: a list of {kind, name, line, source}
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How it is said; the JSON document is a list of {kind, name, line, source}.
+    #[command(flatten)]
+    pub(crate) saying: Saying,
 }
 
 /// Kinds of things.
@@ -53,11 +57,18 @@ struct Row {
     name: String,
     line: String,
     source: String,
+    /// What `-v` shows: a recipe's text, the options of a study.
+    more: String,
 }
 
 impl From<Info> for Row {
     fn from(info: Info) -> Self {
-        Self { name: info.name.into(), line: info.line.into(), source: info.source.into() }
+        Self {
+            name: info.name.into(),
+            line: info.line.into(),
+            source: info.source.into(),
+            more: String::new(),
+        }
     }
 }
 
@@ -87,8 +98,8 @@ impl What {
     fn rows(self) -> Vec<Row> {
         match self {
             Self::Objectives => OBJECTIVES.iter().map(|method| Row::from(method.info)).collect(),
-            Self::Probes => PROBES.iter().map(|entry| Row::from(entry.info)).collect(),
-            Self::Analyses => ANALYSES.iter().map(|entry| Row::from(entry.info)).collect(),
+            Self::Probes => PROBES.iter().map(of_study).collect(),
+            Self::Analyses => ANALYSES.iter().map(of_study).collect(),
             Self::Models => PRESETS
                 .iter()
                 .map(|preset| Row {
@@ -98,6 +109,7 @@ impl What {
                         preset.width, preset.depth, preset.n_heads, preset.image_px
                     ),
                     source: preset.source.into(),
+                    more: String::new(),
                 })
                 .collect(),
             Self::Datasets => DATASETS
@@ -106,6 +118,7 @@ impl What {
                     name: entry.name.into(),
                     line: entry.line.into(),
                     source: entry.usage.into(),
+                    more: String::new(),
                 })
                 .collect(),
             Self::Recipes => BUILTINS
@@ -114,10 +127,16 @@ impl What {
                     name: recipe.name.into(),
                     line: format!("{}: {}", recipe.kind, recipe.line()),
                     source: recipe.source(),
+                    more: recipe.text.to_owned(),
                 })
                 .collect(),
         }
     }
+}
+
+/// A study with the defaults of its options, where it has defaults for all.
+fn of_study(entry: &StudyEntry) -> Row {
+    Row { more: (entry.resolve)(&toml::Table::new()).unwrap_or_default(), ..Row::from(entry.info) }
 }
 
 /// Lists.
@@ -128,13 +147,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Done> {
         let width =
             |part: fn(&Row) -> &str| rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0);
         let (names, texts) = (width(|row| &row.name), width(|row| &row.line));
-        if !lines.is_empty() {
+        let Saying { quiet, verbose, .. } = args.saying;
+        if !lines.is_empty() && !quiet {
             lines.push(String::new());
         }
-        lines.push(what.plural().to_owned());
+        if !quiet {
+            lines.push(what.plural().to_owned());
+        }
         for row in &rows {
-            let Row { name, line, source } = row;
-            lines.push(format!("  {name:names$}  {line:texts$}  {source}"));
+            let Row { name, line, source, more } = row;
+            match quiet {
+                true => lines.push(name.clone()),
+                false => lines.push(format!("  {name:names$}  {line:texts$}  {source}")),
+            }
+            if verbose {
+                lines.extend(more.lines().map(|line| format!("      {line}").trim_end().to_owned()));
+            }
             document.push(json!({ "kind": what.singular(), "name": name, "line": line, "source": source }));
         }
     }

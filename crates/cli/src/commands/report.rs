@@ -1,6 +1,6 @@
 //! `report`: saved runs as one page.
 
-use crate::args::Common;
+use crate::args::{Common, Saying};
 use crate::outcome::Done;
 use anyhow::bail;
 use report::{Block, Figure, Kind, Metric, Provenance, Report, Table};
@@ -35,15 +35,15 @@ pub(crate) struct Args {
     /// Exit with 1 unless this holds, e.g. 'best.top1>=0.7'; every number that fits is meant
     #[arg(long, value_name = "EXPR")]
     expect: Vec<String>,
-    /// Print the result as one JSON document, and nothing else
-    #[arg(long)]
-    json: bool,
+    /// How it is said.
+    #[command(flatten)]
+    saying: Saying,
 }
 
 impl Args {
     /// What it shares with the verbs that compute.
     pub(crate) fn common(&self) -> Common {
-        Common { expect: self.expect.clone(), json: self.json, ..Common::default() }
+        Common { expect: self.expect.clone(), json: self.saying.json, ..Common::default() }
     }
 }
 
@@ -51,21 +51,43 @@ impl Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Done> {
     check_out(&args.out, args.overwrite)?;
     let mut folders: Vec<PathBuf> = Vec::new();
-    let mut reports = Vec::new();
+    let (mut reports, mut read) = (Vec::new(), Vec::new());
     for run in &args.runs {
         let folder = folder_of(run)?;
         if folders.iter().any(|known| same_place(known, &folder)) {
             bail!("run: expected every run once; found it again: {}", run.display());
         }
-        reports.push(Report::read(&folder)?);
+        let report = Report::read(&folder)?;
+        let (metrics, figures) =
+            (count(report.metrics.len(), "number"), count(report.figures.len(), "figure"));
+        read.push(format!(
+            "{}: {} of {}: {metrics}, {figures}",
+            folder.display(),
+            report.study,
+            report.model
+        ));
+        reports.push(report);
         folders.push(folder);
     }
+    let n_runs = reports.len();
     let report = match <[Report; 1]>::try_from(reports) {
         Ok([only]) => only,
         Err(reports) => joined(&labels(&reports, &folders), reports),
     };
     report.write_html(&args.out)?;
-    Ok(Done::of_report(&report, &args.out))
+    let mut done = Done::of_report(&report, &args.out);
+    if args.saying.verbose {
+        done.lines.extend(read);
+    }
+    if !args.saying.quiet {
+        done.lines.push(format!("{} of {}", count(report.figures.len(), "figure"), count(n_runs, "run")));
+    }
+    Ok(done)
+}
+
+/// `1 figure`, `3 figures`.
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A page is written to a file that ends in `.html` and is not there yet.

@@ -1,6 +1,7 @@
 //! What was found in a checkpoint: every tensor accounted for, every value with where it came from.
 
 use super::input::InputTransform;
+use super::layouts::word;
 use crate::VitConfig;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -138,7 +139,7 @@ impl Audit {
             "other_roots": self.other_roots,
             "families": self.families,
             "config": serde_json::to_value(&self.config).unwrap_or(Value::Null),
-            "input": serde_json::to_value(self.input).unwrap_or(Value::Null),
+            "input": word(self.input),
             "decisions": serde_json::to_value(&self.decisions).unwrap_or(Value::Null),
             "undecided": self.undecided,
             "dtypes": self.dtypes,

@@ -86,18 +86,58 @@ impl Checkpoint {
     /// # Errors
     /// When it is not in the file, or cannot be read.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
-        let Some(pieces) = self.plan.pieces.get(name) else {
-            let (name, expected, path) = (name.to_owned(), shape.to_vec(), self.file.path().to_owned());
-            return Err(WeightsError::Missing { name, expected, path });
+        self.read_pieces(self.plan.pieces.get(name), name, shape)
+    }
+
+    /// One parameter of MAE's decoder, under MAE's name (`decoder_embed.weight`, `decoder_blocks.0.attn.qkv.weight`,
+    /// `mask_token`), whatever its name in the file.
+    ///
+    /// # Errors
+    /// When it is not in the file, is of another shape, or cannot be read.
+    pub fn read_decoder(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        self.read_pieces(self.plan.decoder.get(name), name, shape)
+    }
+
+    /// Whether MAE's decoder stands with the encoder.
+    pub fn has_decoder(&self) -> bool {
+        !self.plan.decoder.is_empty()
+    }
+
+    fn read_pieces(
+        &self,
+        pieces: Option<&Vec<Piece>>,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, WeightsError> {
+        let path = || self.file.path().to_owned();
+        let Some(pieces) = pieces else {
+            return Err(WeightsError::Missing {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                path: path(),
+            });
         };
-        if let [piece] = pieces.as_slice() {
-            return Ok(piece.to_ours(self.file.read_f32(&piece.source)?, shape));
-        }
-        let mut values = Vec::with_capacity(shape.iter().product());
+        let mut values = Vec::new();
         for piece in in_order(pieces) {
             let mut part = shape.to_vec();
             part[0] /= piece.part().1;
-            values.extend(piece.to_ours(self.file.read_f32(&piece.source)?, &part));
+            let read = piece.to_ours(self.file.read_f32(&piece.source)?, &part);
+            // A parameter in one piece is not copied.
+            if pieces.len() == 1 {
+                values = read;
+            } else {
+                values.reserve_exact(if values.is_empty() { shape.iter().product() } else { 0 });
+                values.extend(read);
+            }
+        }
+        if values.len() != shape.iter().product::<usize>() {
+            let found = vec![values.len()];
+            return Err(WeightsError::Shape {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                found,
+                path: path(),
+            });
         }
         Ok(values)
     }

@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::files::{Dtype, METADATA_KEY};
 use super::input::{Framing, InputTransform, Interpolation};
-use super::layouts::{Place, hf_places, timm_places};
+use super::layouts::{Place, hf_kind, hf_places, timm_places};
 use super::{INPUT_KEY, ModelConfig, WeightsError};
 use crate::{Activation, VitConfig};
 use half::{bf16, f16};
@@ -34,14 +34,22 @@ pub fn export(checkpoint: &Checkpoint, names: Names, path: &Path) -> Result<Vec<
         return Err(WeightsError::Incomplete { problems, path });
     }
     let io = |source| WeightsError::Io { source, path: path.to_owned() };
+    let foreign = |found: String| WeightsError::Malformed {
+        expected: "a model that transformers has too".into(),
+        found,
+        path: audit.path.clone(),
+    };
     let places = match names {
         Names::Timm => timm_places(&audit.config),
-        Names::Hf => hf_places(&audit.config).map_err(|name| WeightsError::Malformed {
-            expected: "a model that transformers has too".into(),
-            found: format!("a parameter `{name}` that none of its models has"),
-            path: audit.path.clone(),
-        })?,
+        Names::Hf => hf_places(&audit.config)
+            .map_err(|name| foreign(format!("a parameter `{name}` that none of its models has")))?,
     };
+    if names == Names::Hf && hf_kind(&audit.config) == "hf-dinov2" && dinov2_ratio(&audit.config).is_none() {
+        let (hidden, width) = (audit.config.hidden(), audit.config.width);
+        return Err(foreign(format!(
+            "an MLP of hidden width {hidden}, which its DINOv2 of width {width} cannot have"
+        )));
+    }
     let partial = path.with_extension("partial");
     let written = File::create(&partial).map_err(io).and_then(|file| {
         let mut file = BufWriter::new(file);
@@ -142,7 +150,7 @@ fn hf_config(config: &VitConfig) -> Value {
         "layer_norm_eps": config.eps,
         "hidden_act": activation,
     });
-    let (kind, class, more) = match super::layouts::hf_kind(config) {
+    let (kind, class, more) = match hf_kind(config) {
         "hf-clip" => (
             "clip_vision_model",
             "CLIPVisionModelWithProjection",
@@ -191,17 +199,14 @@ fn hf_config(config: &VitConfig) -> Value {
     json
 }
 
-/// The ratio of which transformers makes the hidden width, a whole number where there is one: with a gate it takes two
-/// thirds of it, up to the next multiple of 8.
-fn dinov2_ratio(config: &VitConfig) -> Value {
+/// The ratio of which transformers makes the hidden width, a whole number: with a gate it takes two thirds of it, up to
+/// the next multiple of 8.
+fn dinov2_ratio(config: &VitConfig) -> Option<usize> {
     let hidden = |ratio: usize| match config.swiglu {
         true => (config.width * ratio * 2 / 3).div_ceil(8) * 8,
         false => config.width * ratio,
     };
-    match (1..=32).find(|&ratio| hidden(ratio) == config.hidden()) {
-        Some(ratio) => ratio.into(),
-        None => config.mlp_ratio.into(),
-    }
+    (1..=32).find(|&ratio| hidden(ratio) == config.hidden())
 }
 
 fn preprocessor(input: &InputTransform, image_px: usize) -> Value {

@@ -5,44 +5,16 @@
 
 use super::audit::{Audit, Misshapen};
 use super::files::TensorFile;
-use super::layouts::{Dim, Voter, capture, expand, squeezed, vote};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// MAE's decoder: names below the encoder's root, and shapes in symbols (`E` its width, `D` the encoder's).
-const DECODER: &[(&str, &[&str])] = &[
-    ("mask_token", &["1", "1", "E"]),
-    ("decoder_embed.weight", &["E", "D"]),
-    ("decoder_embed.bias", &["E"]),
-    ("decoder_pos_embed", &["1", "T", "E"]),
-    ("decoder_blocks.{i}.norm1.weight", &["E"]),
-    ("decoder_blocks.{i}.norm1.bias", &["E"]),
-    ("decoder_blocks.{i}.attn.qkv.weight", &["3E", "E"]),
-    ("decoder_blocks.{i}.attn.qkv.bias", &["3E"]),
-    ("decoder_blocks.{i}.attn.q.weight", &["E", "E"]),
-    ("decoder_blocks.{i}.attn.q.bias", &["E"]),
-    ("decoder_blocks.{i}.attn.kv.weight", &["2E", "E"]),
-    ("decoder_blocks.{i}.attn.kv.bias", &["2E"]),
-    ("decoder_blocks.{i}.attn.proj.weight", &["E", "E"]),
-    ("decoder_blocks.{i}.attn.proj.bias", &["E"]),
-    ("decoder_blocks.{i}.norm2.weight", &["E"]),
-    ("decoder_blocks.{i}.norm2.bias", &["E"]),
-    ("decoder_blocks.{i}.mlp.fc1.weight", &["M", "E"]),
-    ("decoder_blocks.{i}.mlp.fc1.bias", &["M"]),
-    ("decoder_blocks.{i}.mlp.fc2.weight", &["E", "M"]),
-    ("decoder_blocks.{i}.mlp.fc2.bias", &["E"]),
-    ("decoder_norm.weight", &["E"]),
-    ("decoder_norm.bias", &["E"]),
-    ("decoder_pred.weight", &["Q", "E"]),
-    ("decoder_pred.bias", &["Q"]),
-];
-
-/// Adds what is missing from heads and decoders, and what does not fit together.
-pub(super) fn audit(file: &TensorFile, root: &str, audit: &mut Audit) {
-    decoder(file, root, audit);
+/// Adds what is missing from heads and other decoders than MAE's (`of_decoder` names the tensors of that one), and what
+/// does not fit together.
+pub(super) fn audit(file: &TensorFile, of_decoder: &BTreeSet<String>, audit: &mut Audit) {
     let names: Vec<String> = ["heads", "decoder", "another branch"]
         .iter()
         .filter_map(|why| audit.leftovers.get(*why))
         .flatten()
+        .filter(|name| !of_decoder.contains(*name))
         .cloned()
         .collect();
     let mut layers: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
@@ -51,8 +23,6 @@ pub(super) fn audit(file: &TensorFile, root: &str, audit: &mut Audit) {
             layers.entry(layer.to_owned()).or_default().insert(param.to_owned(), shape);
         }
     }
-    let own_decoder = format!("{root}decoder_");
-    layers.retain(|layer, _| !layer.starts_with(&own_decoder));
     for (layer, params) in &layers {
         one_layer(layer, params, audit);
     }
@@ -86,7 +56,10 @@ fn one_layer(layer: &str, params: &BTreeMap<String, Vec<usize>>, audit: &mut Aud
     if has("bias") && !has("weight") && !normed {
         audit.missing.push(name("weight"));
     }
-    if layer.ends_with("pooler.dense") && has("weight") && !has("bias") {
+    // SimMIM's decoder is one convolution of a single pixel.
+    let of_simmim =
+        layer.ends_with("decoder.0") && params.get("weight").is_some_and(|shape| shape[2..] == [1, 1]);
+    if (layer.ends_with("pooler.dense") || of_simmim) && has("weight") && !has("bias") {
         audit.missing.push(name("bias"));
     }
     if let (Some(weight), Some(bias)) = (params.get("weight"), params.get("bias")) {
@@ -146,67 +119,6 @@ fn chains(layers: &BTreeMap<String, BTreeMap<String, Vec<usize>>>, audit: &mut A
         {
             let expected = vec![v[0], layers[*projector]["weight"][0]];
             misfit(audit, format!("{last}.weight_v"), (expected, v.clone()), format!("{projector}.weight"));
-        }
-    }
-}
-
-/// MAE's decoder has all of its tensors, or none.
-fn decoder(file: &TensorFile, root: &str, audit: &mut Audit) {
-    let mut found: BTreeMap<String, (Vec<Dim>, Vec<usize>)> = BTreeMap::new();
-    let mut patterns = BTreeSet::new();
-    let mut depth = 0;
-    for entry in file.entries() {
-        let Some(inner) = entry.name.strip_prefix(root) else { continue };
-        let fits =
-            DECODER.iter().find_map(|(pattern, dims)| Some((*pattern, *dims, capture(pattern, inner)?)));
-        if let Some((pattern, dims, block)) = fits {
-            patterns.insert(pattern);
-            depth = depth.max(block.map_or(0, |block| block + 1));
-            let dims = dims.iter().map(|dim| Dim::read(dim)).collect();
-            found.insert(inner.to_owned(), (dims, entry.shape.clone()));
-        }
-    }
-    let n_decoder = patterns.iter().filter(|pattern| pattern.starts_with("decoder_")).count();
-    if n_decoder == 0 {
-        return;
-    }
-    let split = patterns.contains("decoder_blocks.{i}.attn.kv.weight");
-    for (pattern, _) in DECODER {
-        let of_split = pattern.contains(".attn.q.") || pattern.contains(".attn.kv.");
-        if of_split != split && (of_split || pattern.contains(".attn.qkv.")) {
-            continue;
-        }
-        let blocks: Vec<Option<usize>> =
-            if pattern.contains("{i}") { (0..depth).map(Some).collect() } else { vec![None] };
-        for block in blocks {
-            let name = expand(pattern, block);
-            if !found.contains_key(&name) {
-                audit.missing.push(format!("{root}{name}"));
-            }
-        }
-    }
-    let voters: Vec<Voter> = found
-        .iter()
-        .filter_map(|(name, (dims, shape))| {
-            let (dims, shape) = squeezed(dims, shape)?;
-            Some(Voter { name, dims, shape })
-        })
-        .collect();
-    let voted = vote(&voters);
-    let mut values: BTreeMap<char, usize> = voted.iter().map(|(s, (value, _))| (*s, *value)).collect();
-    values.insert('D', audit.config.width);
-    values.insert('T', 1 + audit.config.grid().n_patches());
-    values.insert('Q', 3 * audit.config.patch_px.pow(2));
-    if voters.iter().any(|voter| voter.name.starts_with("decoder_pred") && split) {
-        values.insert('Q', voted.get(&'Q').map_or(0, |(value, _)| *value));
-    }
-    for (name, (dims, shape)) in &found {
-        let expected: Option<Vec<usize>> = dims.iter().map(|dim| dim.number(&values)).collect();
-        if let Some(expected) = expected
-            && expected != *shape
-        {
-            let (name, found) = (format!("{root}{name}"), shape.clone());
-            audit.misshapen.push(Misshapen { name, expected, found, by: None });
         }
     }
 }

@@ -5,6 +5,7 @@ mod recipe;
 mod run;
 mod story;
 mod together;
+mod words;
 
 use crate::args::Common;
 use crate::data::{Sides, Subset, passage, tell_unreadable};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use vit_data::{Picture, Split};
 use vit_features::{Role as Side, StudyEntry};
 use vit_train::PretrainRecipe;
+use words::WordsByName;
 
 /// The name of the floor without a model.
 pub(crate) const RAW_PIXELS: &str = "raw-pixels";
@@ -38,7 +40,9 @@ Examples:
   vitscope compare ours=runs/pretrain-1 random=vit-ti/16 --data folder:photos
       compare models that are there already; nothing is trained
   vitscope compare dino=recipe:dino-part-shapes ibot=recipe:ibot-part-shapes ours=runs/pretrain-1
-      train by two recipes, on the comparison's data, and put a model that is there beside them";
+      train by two recipes, on the comparison's data, and put a model that is there beside them
+  vitscope compare a=dino.pth b=mae.pth c=mine.safetensors --family a=dino --family b=mae --arch c=vit:heads=6
+      say of published files what they do not say themselves; without a name it holds for all of them";
 
 /// What stands before a recipe in the place of a model.
 const BY_RECIPE: &str = "recipe:";
@@ -50,6 +54,9 @@ pub(crate) struct Args {
     /// without any, the recipe's are trained
     #[arg(value_name = "NAME=MODEL")]
     models: Vec<String>,
+    /// What given models do not say themselves.
+    #[command(flatten)]
+    words: WordsByName,
     /// The data; without it, the recipe's
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
@@ -235,7 +242,7 @@ fn given_models(
     recipe: &CompareRecipe,
     settings: &Settings,
 ) -> anyhow::Result<Vec<(String, models::Model)>> {
-    let mut given: Vec<(String, models::Model)> = Vec::new();
+    let mut given: Vec<(&str, &str)> = Vec::new();
     for word in &args.models {
         let (name, model) =
             word.split_once('=').ok_or_else(|| anyhow!("model: expected NAME=MODEL; found `{word}`"))?;
@@ -248,14 +255,19 @@ fn given_models(
                 "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
             );
         }
-        if given.iter().any(|(other, _)| other == name) || recipe.train.iter().any(|other| other.name == name)
+        if given.iter().any(|(other, _)| *other == name)
+            || recipe.train.iter().any(|other| other.name == name)
         {
             bail!("model: expected a name for each; found `{name}` twice");
         }
-        let opened = models::open(model, &models::Words::default(), settings);
-        given.push((name.to_owned(), opened.with_context(|| format!("model {name}"))?));
+        given.push((name, model));
     }
-    Ok(given)
+    let words = args.words.of_each(&given)?;
+    let opened = given.into_iter().zip(words).map(|((name, model), words)| {
+        let opened = models::open(model, &words, settings);
+        Ok((name.to_owned(), opened.with_context(|| format!("model {name}"))?))
+    });
+    opened.collect()
 }
 
 /// Removes what a former comparison of these models left, and nothing else.

@@ -1,6 +1,7 @@
 //! `data check`: every sample is read, and what is missing or malformed is said.
 
 use super::survey::Survey;
+use crate::args::Saying;
 use crate::names::{self, Names};
 use crate::outcome::{Done, Stop};
 use crate::progress;
@@ -36,9 +37,9 @@ pub(super) struct Args {
     /// Threads that decode [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Print what was found as one JSON document, and nothing else
-    #[arg(long)]
-    pub(super) json: bool,
+    /// How it is said.
+    #[command(flatten)]
+    pub(super) saying: Saying,
 }
 
 /// One split that was looked at.
@@ -90,15 +91,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(Done, Option<String>)> {
             survey,
         });
     }
+    let Saying { quiet, verbose, .. } = args.saying;
+    let n_printed = if verbose { usize::MAX } else { N_PRINTED };
     for one in &checked {
         lines.extend(describe(one));
+        if verbose {
+            lines.extend(classes_of(one));
+        }
     }
     let twice = twice(&checked);
-    for ids in twice.iter().take(N_PRINTED) {
+    for ids in twice.iter().take(n_printed) {
         lines.push(format!("the same picture: {}", ids.join(", ")));
     }
-    if twice.len() > N_PRINTED {
-        lines.push(format!("and {} more pictures that occur twice", twice.len() - N_PRINTED));
+    if twice.len() > n_printed {
+        lines.push(format!("and {} more pictures that occur twice", twice.len() - n_printed));
     }
     let faults: Vec<String> = checked
         .iter()
@@ -106,12 +112,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(Done, Option<String>)> {
             one.survey.faults.iter().map(|fault| format!("{}: {}: {}", one.split, fault.sample, fault.reason))
         })
         .collect();
-    lines.extend(faults.iter().take(N_PRINTED).map(|fault| format!("malformed: {fault}")));
-    if faults.len() > N_PRINTED {
-        lines.push(format!("and {} more", faults.len() - N_PRINTED));
+    if quiet {
+        lines.clear();
+    }
+    lines.extend(faults.iter().take(n_printed).map(|fault| format!("malformed: {fault}")));
+    if faults.len() > n_printed {
+        lines.push(format!("and {} more", faults.len() - n_printed));
     }
     let n: usize = checked.iter().map(|one| one.survey.n).sum();
-    if faults.is_empty() {
+    if faults.is_empty() && !quiet {
         lines.push(format!("sound: {n} samples"));
     }
     let json = json!({
@@ -169,6 +178,15 @@ fn describe(checked: &Checked) -> Vec<String> {
     let more = if sizes.len() > 4 { format!(" and {} other sizes", sizes.len() - 4) } else { String::new() };
     lines.push(format!("  pictures: {}{more}", shown.join(", ")));
     lines
+}
+
+/// Every class with how many samples it has.
+fn classes_of(checked: &Checked) -> Vec<String> {
+    let name = |label: &Option<u32>| match label {
+        Some(label) => checked.classes.get(*label as usize).cloned().unwrap_or_else(|| label.to_string()),
+        None => "without a class".to_owned(),
+    };
+    checked.survey.of_class.iter().map(|(label, n)| format!("    {}: {n}", name(label))).collect()
 }
 
 /// Names of samples that show the same picture, split and all.

@@ -38,8 +38,8 @@ impl Args {
     /// Whether the result is printed as one JSON document.
     pub(crate) fn json(&self) -> bool {
         match &self.verb {
-            Verb::Show(args) => args.json,
-            Verb::Check(args) => args.json,
+            Verb::Show(args) => args.saying.json,
+            Verb::Check(args) => args.saying.json,
         }
     }
 }

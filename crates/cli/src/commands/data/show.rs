@@ -1,6 +1,7 @@
 //! `data show`: a contact sheet.
 
 use super::sheet::{self, Row};
+use crate::args::Saying;
 use crate::builtin;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
@@ -59,9 +60,9 @@ pub(super) struct Args {
     /// Replace a file that is there
     #[arg(long)]
     overwrite: bool,
-    /// Print what is on the sheet as one JSON document, and nothing else
-    #[arg(long)]
-    pub(super) json: bool,
+    /// How it is said.
+    #[command(flatten)]
+    pub(super) saying: Saying,
 }
 
 /// Draws and writes the sheet.
@@ -126,7 +127,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Done> {
         "views": shown.views,
         "samples": rows.iter().map(describe).collect::<Vec<_>>(),
     });
-    Ok(Done { path: Some(out), lines: vec![subtitle], json, metrics: Vec::new() })
+    let mut lines = Vec::new();
+    if args.saying.verbose {
+        let line = |row: &Row| {
+            format!(
+                "{}: {}, {} views",
+                row.sample.id,
+                if row.class.is_empty() { "no class" } else { &row.class },
+                row.views.len()
+            )
+        };
+        lines.extend(rows.iter().map(line));
+    }
+    if !args.saying.quiet {
+        lines.push(subtitle);
+    }
+    Ok(Done { path: Some(out), lines, json, metrics: Vec::new() })
 }
 
 fn describe(row: &Row) -> Value {

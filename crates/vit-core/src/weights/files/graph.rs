@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 /// The deepest nesting that is followed.
 const MAX_DEPTH: usize = 100;
 
-/// The most values that are visited: values that are shown again count again.
-const MAX_VISITS: usize = 1 << 20;
+/// The most values that are visited: four times those that the pickle has, and this many more. Values that are shown
+/// again count again; a few kilobytes can show the same ones a billion times.
+const MAX_VISITS_MORE: usize = 1 << 17;
 
 /// The most bytes of tensors' names and facts.
 const MAX_TENSOR_BYTES: usize = 1 << 24;
@@ -146,10 +147,11 @@ impl Walk<'_> {
     /// The plain value of a node; none for tensors and what has nothing plain in it.
     fn value(&mut self, id: Id) -> Result<Option<Value>, WeightsError> {
         self.n_visits += 1;
-        if self.n_visits > MAX_VISITS {
-            return Err(self.fail(format!("at most {MAX_VISITS} values"), "more, by values shown again"));
-        }
         let pickle = self.pickle;
+        let max_visits = 4 * pickle.nodes().len() + MAX_VISITS_MORE;
+        if self.n_visits > max_visits {
+            return Err(self.fail(format!("at most {max_visits} values"), "more, by values shown again"));
+        }
         let is_full = self.meta_bytes > MAX_META_BYTES;
         match pickle.node(id) {
             Node::Tuple(items) | Node::List(items) => self.inside(id, |walk| walk.list(items)),

@@ -8,28 +8,7 @@ pub(super) const CLIP: Layout = Layout {
     name: "clip",
     published: "OpenAI CLIP (.pt, TorchScript), open_clip",
     anchors: &["class_embedding", "conv1.weight", "ln_pre.weight", "ln_post.weight"],
-    lines: &[
-        named("cls_token", "class_embedding"),
-        named("pos_embed", "positional_embedding"),
-        named("patch_embed.proj.weight", "conv1.weight"),
-        named("norm_pre.weight", "ln_pre.weight"),
-        named("norm_pre.bias", "ln_pre.bias"),
-        named("blocks.{i}.norm1.weight", "transformer.resblocks.{i}.ln_1.weight"),
-        named("blocks.{i}.norm1.bias", "transformer.resblocks.{i}.ln_1.bias"),
-        named("blocks.{i}.attn.qkv.weight", "transformer.resblocks.{i}.attn.in_proj_weight"),
-        named("blocks.{i}.attn.qkv.bias", "transformer.resblocks.{i}.attn.in_proj_bias"),
-        named("blocks.{i}.attn.proj.weight", "transformer.resblocks.{i}.attn.out_proj.weight"),
-        named("blocks.{i}.attn.proj.bias", "transformer.resblocks.{i}.attn.out_proj.bias"),
-        named("blocks.{i}.norm2.weight", "transformer.resblocks.{i}.ln_2.weight"),
-        named("blocks.{i}.norm2.bias", "transformer.resblocks.{i}.ln_2.bias"),
-        named("blocks.{i}.mlp.fc1.weight", "transformer.resblocks.{i}.mlp.c_fc.weight"),
-        named("blocks.{i}.mlp.fc1.bias", "transformer.resblocks.{i}.mlp.c_fc.bias"),
-        named("blocks.{i}.mlp.fc2.weight", "transformer.resblocks.{i}.mlp.c_proj.weight"),
-        named("blocks.{i}.mlp.fc2.bias", "transformer.resblocks.{i}.mlp.c_proj.bias"),
-        named("norm.weight", "ln_post.weight"),
-        named("norm.bias", "ln_post.bias"),
-        formed("head.weight", "proj", (0, 1), Form::Transposed),
-    ],
+    groups: &[LINES],
     always: &[
         "cls_token",
         "pos_embed",
@@ -39,6 +18,29 @@ pub(super) const CLIP: Layout = Layout {
         "blocks.{i}.attn.qkv.bias",
     ],
 };
+
+const LINES: &[Line] = &[
+    named("cls_token", "class_embedding"),
+    named("pos_embed", "positional_embedding"),
+    named("patch_embed.proj.weight", "conv1.weight"),
+    named("norm_pre.weight", "ln_pre.weight"),
+    named("norm_pre.bias", "ln_pre.bias"),
+    named("blocks.{i}.norm1.weight", "transformer.resblocks.{i}.ln_1.weight"),
+    named("blocks.{i}.norm1.bias", "transformer.resblocks.{i}.ln_1.bias"),
+    named("blocks.{i}.attn.qkv.weight", "transformer.resblocks.{i}.attn.in_proj_weight"),
+    named("blocks.{i}.attn.qkv.bias", "transformer.resblocks.{i}.attn.in_proj_bias"),
+    named("blocks.{i}.attn.proj.weight", "transformer.resblocks.{i}.attn.out_proj.weight"),
+    named("blocks.{i}.attn.proj.bias", "transformer.resblocks.{i}.attn.out_proj.bias"),
+    named("blocks.{i}.norm2.weight", "transformer.resblocks.{i}.ln_2.weight"),
+    named("blocks.{i}.norm2.bias", "transformer.resblocks.{i}.ln_2.bias"),
+    named("blocks.{i}.mlp.fc1.weight", "transformer.resblocks.{i}.mlp.c_fc.weight"),
+    named("blocks.{i}.mlp.fc1.bias", "transformer.resblocks.{i}.mlp.c_fc.bias"),
+    named("blocks.{i}.mlp.fc2.weight", "transformer.resblocks.{i}.mlp.c_proj.weight"),
+    named("blocks.{i}.mlp.fc2.bias", "transformer.resblocks.{i}.mlp.c_proj.bias"),
+    named("norm.weight", "ln_post.weight"),
+    named("norm.bias", "ln_post.bias"),
+    formed("head.weight", "proj", (0, 1), Form::Transposed),
+];
 
 /// transformers' names. The projection stands beside the tower, not inside it.
 pub(super) const HF_CLIP: Layout = Layout {
@@ -50,7 +52,7 @@ pub(super) const HF_CLIP: Layout = Layout {
         "pre_layrnorm.weight",
         "post_layernorm.weight",
     ],
-    lines: HF_LINES,
+    groups: &[HF_LINES],
     always: &["cls_token", "pos_embed", "norm_pre.weight", "norm.weight", "blocks.{i}.attn.qkv.bias"],
 };
 

@@ -1,7 +1,6 @@
 //! Which layout a file has, and where in it the encoder stands.
 
 use super::super::files::Entry;
-use super::dims::capture;
 use super::line::Line;
 use super::plan::Branch;
 use super::{LAYOUTS, Layout};
@@ -55,13 +54,10 @@ pub(super) fn place<'a>(entries: &'a [Entry], layout: &'static Layout, root: &st
         let inner = entry.name.strip_prefix(root);
         let beside = entry.name.strip_prefix(parent);
         let fits = |line: &'static Line| {
-            let (pattern, name) = match line.theirs.strip_prefix('^') {
-                Some(pattern) => (pattern, beside),
-                None => (line.theirs, inner),
-            };
-            Some((line, capture(pattern, name?)?))
+            let name = if line.is_beside() { beside } else { inner };
+            Some((line, line.capture(name?)?))
         };
-        if let Some((line, block)) = layout.lines.iter().find_map(fits) {
+        if let Some((line, block)) = layout.lines().find_map(fits) {
             placed.push(Placed { entry, line, block });
         }
     }
@@ -69,7 +65,7 @@ pub(super) fn place<'a>(entries: &'a [Entry], layout: &'static Layout, root: &st
 }
 
 /// What stands before the last part of a root: of `a.b.` it is `a.`.
-pub(super) fn parent_of(root: &str) -> &str {
+pub(crate) fn parent_of(root: &str) -> &str {
     let trimmed = root.trim_end_matches(['.', '/']);
     trimmed.rfind(['.', '/']).map_or("", |at| &root[..=at])
 }

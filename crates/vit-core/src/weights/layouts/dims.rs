@@ -164,9 +164,14 @@ pub(crate) fn capture(pattern: &str, name: &str) -> Option<Option<usize>> {
         return (pattern == name).then_some(None);
     };
     let number = name.strip_prefix(before)?.strip_suffix(after)?;
-    let plain = !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit());
-    let plain = plain && (number.len() == 1 || !number.starts_with('0')) && number.len() < 5;
-    if plain { number.parse().ok().map(Some) } else { None }
+    block_number(number).map(Some)
+}
+
+/// A block's number as names have it: a few digits, without a zero before them.
+pub(super) fn block_number(text: &str) -> Option<usize> {
+    let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let plain = plain && (text.len() == 1 || !text.starts_with('0')) && text.len() < 5;
+    if plain { text.parse().ok() } else { None }
 }
 
 /// The pattern with a block's number in place of `{i}`.

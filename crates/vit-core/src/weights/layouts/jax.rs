@@ -13,7 +13,7 @@ pub(super) const JAX: Layout = Layout {
         "Transformer/encoder_norm/scale",
         "Transformer/encoderblock_0/LayerNorm_0/scale",
     ],
-    lines: LINES,
+    groups: &[LINES],
     always: &["pos_embed", "norm.weight", "patch_embed.proj.bias", "blocks.{i}.attn.qkv.bias"],
 };
 

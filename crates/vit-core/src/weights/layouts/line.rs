@@ -1,6 +1,6 @@
 //! A line of a layout: where a parameter of ours stands in a file, and what must be done to its values.
 
-use super::dims::{Dim, dims_of};
+use super::dims::{Dim, block_number, capture, dims_of, expand};
 
 /// How a tensor of a file becomes (a part of) one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,9 @@ pub(crate) enum Form {
 pub(crate) struct Line {
     /// Our parameter, `{i}` for the block.
     pub(crate) ours: &'static str,
-    /// Its name in the file, below the layout's root.
+    /// What stands before its name in the file, with the block's `{i}`; nothing for names that say it themselves.
+    stem: &'static str,
+    /// Its name in the file, below the layout's root and the stem.
     pub(crate) theirs: &'static str,
     /// Which of how many equal parts along the first axis it is.
     pub(crate) part: (usize, usize),
@@ -39,12 +41,12 @@ pub(crate) const fn same(name: &'static str) -> Line {
 
 /// Another name.
 pub(crate) const fn named(ours: &'static str, theirs: &'static str) -> Line {
-    Line { ours, theirs, part: (0, 1), form: Form::Same }
+    formed(ours, theirs, (0, 1), Form::Same)
 }
 
 /// One of several parts along the first axis.
 pub(crate) const fn part(ours: &'static str, theirs: &'static str, part: (usize, usize)) -> Line {
-    Line { ours, theirs, part, form: Form::Same }
+    formed(ours, theirs, part, Form::Same)
 }
 
 /// Another form.
@@ -54,10 +56,41 @@ pub(crate) const fn formed(
     part: (usize, usize),
     form: Form,
 ) -> Line {
-    Line { ours, theirs, part, form }
+    Line { ours, stem: "", theirs, part, form }
+}
+
+/// Lines of a block, below what names the block.
+pub(crate) const fn below<const N: usize>(stem: &'static str, mut lines: [Line; N]) -> [Line; N] {
+    let mut at = 0;
+    while at < N {
+        lines[at].stem = stem;
+        at += 1;
+    }
+    lines
 }
 
 impl Line {
+    /// The block's number of a tensor in the file, if its name is this line's: `Some(None)` outside the blocks.
+    pub(crate) fn capture(&self, name: &str) -> Option<Option<usize>> {
+        let Some((before, after)) = self.stem.split_once("{i}") else {
+            return capture(self.theirs.trim_start_matches('^'), name);
+        };
+        let inner = name.strip_prefix(before)?;
+        let (number, rest) = inner.split_at(inner.bytes().take_while(u8::is_ascii_digit).count());
+        let block = block_number(number)?;
+        (rest.strip_prefix(after)? == self.theirs).then_some(Some(block))
+    }
+
+    /// Its name in the file for a block, below the layout's root.
+    pub(crate) fn name(&self, block: Option<usize>) -> String {
+        format!("{}{}", expand(self.stem, block), expand(self.theirs.trim_start_matches('^'), block))
+    }
+
+    /// Whether it stands beside the encoder's root, not below it.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.theirs.starts_with('^')
+    }
+
     /// What the dimensions of the file's tensor stand for.
     pub(crate) fn dims(&self) -> Vec<Dim> {
         let Some(mut dims) = dims_of(self.ours) else { return Vec::new() };
@@ -125,6 +158,23 @@ mod tests {
         let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let ours = Form::KernelLast.to_ours(values, &[2, 3, 1, 2]);
         assert_eq!(ours, [0., 6., 2., 8., 4., 10., 1., 7., 3., 9., 5., 11.]);
+    }
+
+    #[test]
+    fn a_line_below_a_stem_finds_the_block_and_writes_its_name() {
+        let [line] = below("encoder.layer.{i}.", [named("blocks.{i}.norm1.bias", "layernorm_before.bias")]);
+        assert_eq!(line.capture("encoder.layer.11.layernorm_before.bias"), Some(Some(11)));
+        for name in [
+            "encoder.layer.011.layernorm_before.bias",
+            "encoder.layer..layernorm_before.bias",
+            "layernorm_before.bias",
+        ] {
+            assert_eq!(line.capture(name), None, "{name}");
+        }
+        assert_eq!(line.name(Some(3)), "encoder.layer.3.layernorm_before.bias");
+        let beside = named("head.bias", "^classifier.bias");
+        assert_eq!((beside.capture("classifier.bias"), beside.is_beside()), (Some(None), true));
+        assert_eq!(beside.name(None), "classifier.bias");
     }
 
     #[test]

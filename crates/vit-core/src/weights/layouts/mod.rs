@@ -3,10 +3,12 @@
 //! A layout is a table of lines, each saying where one of our parameters (which carry timm's names) stands in a file and
 //! what is done to its values. The same table reads, names what is missing, and writes.
 
+mod branches;
 mod clip;
 mod detect;
 mod dims;
 mod family;
+mod hf;
 mod hf_beit;
 mod hf_dinov2;
 mod hf_vit;
@@ -19,13 +21,16 @@ mod timm;
 mod values;
 mod writing;
 
+pub(crate) use detect::parent_of;
 pub(crate) use dims::{Dim, Voter, capture, expand, squeezed, vote};
 pub use family::{FAMILIES, Family, family};
+pub(crate) use hf::DECODER_BLOCKS;
+pub(crate) use line::Form;
+use line::Line;
 pub use plan::{Branch, Hints};
 pub(crate) use plan::{NoPlan, Piece, Plan, plan};
+pub(crate) use settle::word;
 pub(crate) use writing::{Place, hf_kind, hf_places, timm_places};
-
-use line::Line;
 
 /// How a group of published files names its tensors.
 #[derive(Debug)]
@@ -36,10 +41,17 @@ pub struct Layout {
     pub published: &'static str,
     /// Names by which the place of the encoder inside a file is found.
     anchors: &'static [&'static str],
-    /// The table; of several lines for one parameter, the file has one.
-    lines: &'static [Line],
+    /// The table, in groups; of several lines for one parameter, the file has one.
+    groups: &'static [&'static [Line]],
     /// Parameters that every such file has, so that they are missed.
     always: &'static [&'static str],
+}
+
+impl Layout {
+    /// Every line of the table.
+    fn lines(&self) -> impl Iterator<Item = &'static Line> + use<> {
+        self.groups.iter().copied().flatten()
+    }
 }
 
 /// Every layout.

@@ -1,9 +1,11 @@
 //! From the names and shapes in a file to a plan of how every parameter is read.
 
 use super::super::audit::{Audit, Matched, Misshapen};
-use super::super::files::{Entry, TensorFile};
+use super::super::decoder::decoder;
+use super::super::files::TensorFile;
 use super::super::heads;
 use super::Layout;
+use super::branches;
 use super::detect::{Candidate, Placed, candidates, chosen, depth_of, parent_of, place};
 use super::dims::{Dim, Voter, capture, expand, squeezed, vote};
 use super::family::{Family, Traces, fitting};
@@ -69,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) audit: Audit,
     /// Every parameter of ours and its pieces.
     pub(crate) pieces: BTreeMap<String, Vec<Piece>>,
+    /// The same of MAE's decoder, under MAE's names.
+    pub(crate) decoder: BTreeMap<String, Vec<Piece>>,
 }
 
 /// Why there is no plan.
@@ -106,7 +110,9 @@ pub(crate) fn plan(file: &TensorFile, hints: &Hints) -> Result<Plan, NoPlan> {
 
     let (symbols, voted_by) = symbols(&placed);
     let patterns = placed.iter().map(|placed| placed.line.ours).collect();
-    let seen = Seen { patterns, symbols, depth };
+    // Pre-training files of SimMIM, and DINOv2 with registers under its authors' names, have a mask token.
+    let always_masks = traces.registers || matches!(fits.as_slice(), [only] if only.name == "simmim");
+    let seen = Seen { patterns, symbols, depth, always_masks };
     let own = own_config(file);
     let mut said = said;
     if let Some(config) = &own
@@ -160,9 +166,10 @@ pub(crate) fn plan(file: &TensorFile, hints: &Hints) -> Result<Plan, NoPlan> {
     for placed in of_decoder {
         audit.leftovers.entry("decoder").or_default().push(placed.entry.name.clone());
     }
-    heads::audit(file, root, &mut audit);
-    compare_branches(file, root, &mut audit);
-    Ok(Plan { audit, pieces })
+    let decoder = decoder(file, root, &mut audit);
+    heads::audit(file, &decoder.tensors, &mut audit);
+    branches::audit(file, root, &mut audit);
+    Ok(Plan { audit, pieces, decoder: decoder.pieces })
 }
 
 /// The symbols by vote, and for each the tensor that gave it where only one did.
@@ -307,8 +314,7 @@ fn wanted_lines(
     found: &[Placed],
 ) -> Vec<(&'static Line, Option<usize>)> {
     let lines: Vec<(&'static Line, Option<usize>)> =
-        layout.lines.iter().filter_map(|line| Some((line, capture(line.ours, name)?))).collect();
-    let Some(first) = lines.first().map(|(line, _)| line.part.1) else { return lines };
+        layout.lines().filter_map(|line| Some((line, capture(line.ours, name)?))).collect();
     // Ways: each whole line alone, and all lines of parts that begin together.
     let mut ways: Vec<Vec<(&'static Line, Option<usize>)>> = Vec::new();
     for line in lines {
@@ -321,16 +327,13 @@ fn wanted_lines(
         let here = way.iter().filter(|(line, _)| found.iter().any(|p| std::ptr::eq(p.line, *line))).count();
         (here, way.iter().map(|(line, _)| styles.get(line.theirs).copied().unwrap_or(0)).sum())
     };
-    let _ = first;
     let most = ways.iter().map(use_of).max().unwrap_or_default();
     ways.iter().find(|way| use_of(way) == most).cloned().unwrap_or_default()
 }
 
 fn theirs(root: &str, line: &Line, block: Option<usize>) -> String {
-    match line.theirs.strip_prefix('^') {
-        Some(name) => format!("{}{}", parent_of(root), expand(name, block)),
-        None => format!("{root}{}", expand(line.theirs, block)),
-    }
+    let root = if line.is_beside() { parent_of(root) } else { root };
+    format!("{root}{}", line.name(block))
 }
 
 /// Whether a tensor's shape is what its part of a parameter needs: whether it changes on the way, or the shape expected.
@@ -380,48 +383,4 @@ fn sibling(name: &str, root: &str) -> Option<&'static str> {
     };
     let (of_name, of_root) = (network(name)?, network(root)?);
     (of_name != of_root).then_some("another branch")
-}
-
-/// Student and teacher have the same tensors of the same shapes; a difference is named.
-fn compare_branches(file: &TensorFile, root: &str, audit: &mut Audit) {
-    for other in audit.other_roots.clone() {
-        if root.is_empty() || other.is_empty() {
-            continue;
-        }
-        let below = |root: &str| -> BTreeMap<String, &Entry> {
-            let entries = file.entries().iter();
-            entries.filter_map(|e| Some((e.name.strip_prefix(root)?.to_owned(), e))).collect()
-        };
-        let (own, theirs) = (below(root), below(&other));
-        let optional = |inner: &str| {
-            inner.contains("masked_embed")
-                || inner.contains("mask_token")
-                || reason(inner, Some(inner)).is_some()
-        };
-        for (inner, entry) in &own {
-            match theirs.get(inner) {
-                None if !optional(inner) => audit.missing.push(format!("{other}{inner}")),
-                Some(twin) if twin.shape != entry.shape => {
-                    let known = |name: &str| audit.misshapen.iter().any(|tensor| tensor.name == name);
-                    if !known(&entry.name) {
-                        audit.misshapen.push(Misshapen {
-                            name: twin.name.clone(),
-                            expected: entry.shape.clone(),
-                            found: twin.shape.clone(),
-                            by: Some(entry.name.clone()),
-                        });
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (inner, entry) in &theirs {
-            if !own.contains_key(inner)
-                && !optional(inner)
-                && !audit.missing.contains(&format!("{root}{inner}"))
-            {
-                audit.unexpected.push(entry.name.clone());
-            }
-        }
-    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) symbols: BTreeMap<char, usize>,
     /// Blocks.
     pub(super) depth: usize,
+    /// Whether its authors' files always have a mask token.
+    pub(super) always_masks: bool,
 }
 
 /// The configuration and how it came about.
@@ -112,7 +114,7 @@ pub(super) fn settle(
     if scales {
         s.seen("layer_scale", 1.0.into());
     }
-    s.flag("mask_token", has("mask_token"));
+    s.flag("mask_token", has("mask_token") || seen.always_masks);
     let pool = match (has("fc_norm.weight") || has("fc_norm.bias"), class_token) {
         (true, _) => Pool::Mean,
         (false, true) => Pool::Class,
@@ -186,8 +188,10 @@ pub(super) fn settle(
     Ok(Settled { config, decisions: s.decisions, input, undecided })
 }
 
-fn word<T: serde::Serialize>(value: T) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
+/// A value in JSON, a single-precision number in its few digits (0.485, not 0.48500001430511475).
+pub(crate) fn word<T: serde::Serialize>(value: T) -> Value {
+    let text = serde_json::to_string(&value);
+    text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
 }
 
 impl Settler<'_> {

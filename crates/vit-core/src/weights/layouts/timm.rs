@@ -15,7 +15,7 @@ pub(super) const TIMM: Layout = Layout {
         "blocks.0.norm1.weight",
         "blocks.0.norm2.weight",
     ],
-    lines: LINES,
+    groups: &[LINES],
     always: &["patch_embed.proj.weight"],
 };
 

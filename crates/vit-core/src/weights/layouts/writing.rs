@@ -1,6 +1,6 @@
 //! The same tables the other way round: where parameters stand under other libraries' names.
 
-use super::dims::{capture, expand};
+use super::dims::capture;
 use super::line::{Form, Line};
 use super::settle::expected_of;
 use super::{Layout, hf_beit, hf_dinov2, hf_vit};
@@ -101,7 +101,7 @@ pub(crate) fn hf_places(config: &VitConfig) -> Result<Vec<Place>, String> {
         let gated = |line: &&Line| config.swiglu == line.theirs.contains("mlp.weights_");
         let of_deit =
             |line: &&Line| !line.ours.starts_with("head.") || line.theirs.contains("cls_") == is_deit;
-        let mut lines: Vec<&Line> = layout.lines.iter().filter(fits).collect();
+        let mut lines: Vec<&Line> = layout.lines().filter(fits).collect();
         if layout.name == "hf-dinov2" && ours.contains(".mlp.") {
             lines.retain(gated);
         }
@@ -112,10 +112,8 @@ pub(crate) fn hf_places(config: &VitConfig) -> Result<Vec<Place>, String> {
         lines.truncate(first.part.1);
         for line in lines {
             let block = capture(line.ours, &ours).flatten();
-            let theirs = match line.theirs.strip_prefix('^') {
-                Some(name) => expand(name, block),
-                None => format!("{root}{}", expand(line.theirs, block)),
-            };
+            let theirs =
+                if line.is_beside() { line.name(block) } else { format!("{root}{}", line.name(block)) };
             let mut part_shape = shape.clone();
             part_shape[0] /= line.part.1;
             places.push(Place {
