@@ -100,10 +100,12 @@ fn imported_checkpoints_give_the_references_blocks_attention_tokens_and_heads() 
             }
         }
         assert!(n > 0, "{}: nothing to compare", case.name);
-        // A file of both networks: what stands above is the teacher's.
-        if case.io.contains_key("student_tokens") {
-            let student = load(&case, Some(Branch::Student), &device);
-            case.assert_near("student_tokens", &tokens_of(&student, case.tensor("pixels"), &device));
+        // A file of both networks: what stands above is that of the one taken without asking.
+        for (name, branch) in [("student_tokens", Branch::Student), ("teacher_tokens", Branch::Teacher)] {
+            if case.io.contains_key(name) {
+                let vit = load(&case, Some(branch), &device);
+                case.assert_near(name, &tokens_of(&vit, case.tensor("pixels"), &device));
+            }
         }
     }
 }

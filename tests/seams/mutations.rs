@@ -182,3 +182,12 @@ fn what_once_was_or_might_be_read_wrongly_stays_in_bounds() {
         assert!(error.to_string().contains(&word), "{word} in: {error}");
     }
 }
+
+#[test]
+fn a_small_file_that_shows_its_values_again_and_again_is_refused_early() {
+    // Found by fuzzing: 250 bytes that stand for a billion values were looked at a million times, for seconds.
+    let bytes = fs::read(checkpoints().join("hostile/laughs-again.pth")).unwrap();
+    let error = Bench::new().try_bytes(&bytes).expect_err("refused").to_string();
+    let limit = error.split("at most ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    assert!(limit.is_some_and(|limit| limit < 200_000), "{error}");
+}

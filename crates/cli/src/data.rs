@@ -105,7 +105,8 @@ impl View {
         if size_px != own_px && !model.resamples {
             bail!(
                 "size: expected {own_px} px, or --family to say how positions are resampled, in which the families \
-                 that fit differ; found {size_px} px: {}",
+                 that fit differ ({}); found {size_px} px: {}",
+                model.families.join(", "),
                 model.name
             );
         }
@@ -114,7 +115,8 @@ impl View {
             (None, Some(normalize)) => normalize,
             (None, None) if as_they_are => Normalize::NONE,
             (None, None) => bail!(
-                "normalize: expected --family or --normalize, because the families that fit differ; found neither: {}",
+                "normalize: expected --family or --normalize, because the families that fit differ ({}); found neither: {}",
+                model.families.join(", "),
                 model.name
             ),
         };

@@ -76,6 +76,8 @@ pub(crate) struct Model {
     pub(crate) input: Option<InputTransform>,
     /// Whether it is known how its positions are resampled to another grid.
     pub(crate) resamples: bool,
+    /// The families that fit its file.
+    pub(crate) families: Vec<&'static str>,
     /// Whether its weights are random.
     pub(crate) is_untrained: bool,
 }
@@ -93,6 +95,7 @@ impl Model {
             normalize: self.normalize,
             input: self.input,
             resamples: self.resamples,
+            families: self.families.clone(),
             is_untrained: true,
         }
     }
@@ -161,6 +164,7 @@ pub(crate) fn open(text: &str, words: &Words, settings: &Settings) -> anyhow::Re
         normalize: Some(Normalize::IMAGENET),
         input: None,
         resamples: true,
+        families: Vec::new(),
         is_untrained: true,
     })
 }
@@ -197,6 +201,7 @@ fn from_file(text: &str, path: &Path, words: &Words, settings: &Settings) -> any
             normalize: Some(normalize),
             input,
             resamples: true,
+            families: Vec::new(),
             is_untrained: false,
         });
     }
@@ -210,6 +215,7 @@ fn from_file(text: &str, path: &Path, words: &Words, settings: &Settings) -> any
         normalize: beside.or(audit.input.map(|input| Normalize { mean: input.mean, std: input.std })),
         input: audit.input,
         resamples: audit.knows_resampling(),
+        families: audit.families.clone(),
         is_untrained: false,
     })
 }

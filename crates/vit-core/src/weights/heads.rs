@@ -57,8 +57,8 @@ fn one_layer(layer: &str, params: &BTreeMap<String, Vec<usize>>, audit: &mut Aud
         audit.missing.push(name("weight"));
     }
     // SimMIM's decoder is one convolution of a single pixel.
-    let of_simmim =
-        layer.ends_with("decoder.0") && params.get("weight").is_some_and(|shape| shape[2..] == [1, 1]);
+    let of_simmim = layer.ends_with("decoder.0")
+        && params.get("weight").is_some_and(|shape| shape.get(2..) == Some(&[1, 1][..]));
     if (layer.ends_with("pooler.dense") || of_simmim) && has("weight") && !has("bias") {
         audit.missing.push(name("bias"));
     }

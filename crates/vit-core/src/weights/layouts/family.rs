@@ -127,6 +127,8 @@ pub(super) struct Traces {
     pub(super) ibot: bool,
     /// Whether there is SiT's reconstruction head.
     pub(super) sit: bool,
+    /// Whether there is Leopart's projection head.
+    pub(super) leopart: bool,
     /// Whether there is LayerScale.
     pub(super) layer_scale: bool,
     /// What the file, or a file beside it, says of its kind, in lower case.
@@ -170,6 +172,7 @@ fn of_timm(
         () if traces.decoder == Some(false) || said("mae") => of(&["mae"]),
         () if under("base_encoder") || under("momentum_encoder") => of(&["moco-v3"]),
         () if traces.sit => of(&["sit"]),
+        () if traces.leopart => of(&["leopart"]),
         () if traces.ibot => of(&["ibot", "attmask"]),
         () if distilling && under("backbone") => of(&["dino"]),
         () if distilling => of(&["leopart", "dino"]),

@@ -226,6 +226,7 @@ fn traces(
         dinov2: theirs("blocks.{i}.ls1.gamma") && mask_row,
         ibot: names().any(|name| name.starts_with("ibot_loss") || name.ends_with("masked_embed")),
         sit: names().any(|name| name.contains("head_recons.")),
+        leopart: names().any(|name| name.contains("projection_head.")),
         layer_scale: has("blocks.{i}.ls1.gamma"),
         said: said.iter().map(|said| said.kind.as_str()).collect::<Vec<_>>().join(" "),
     }
@@ -263,6 +264,10 @@ fn pieces(
     for placed in placed {
         *styles.entry(placed.line.theirs).or_default() += 1;
         by_name.entry(expand(placed.line.ours, placed.block)).or_default().push(placed);
+    }
+    // Where no tensor of that name is left to tell, DINOv2's authors call them so.
+    if audit.families.iter().any(|family| family.starts_with("dinov2")) {
+        *styles.entry("register_tokens").or_default() += 1;
     }
     let mut pieces = BTreeMap::new();
     for (name, shape) in expected_of(&config) {
