@@ -1,11 +1,7 @@
 //! How far does each head look, on average?
 
 use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
-use measure::attention::{
-    TokenGrid, cls_share, entropy_nats, mean_distance_px, mean_distance_unit_square, uniform_distance_px,
-    uniform_distance_unit_square,
-};
-use ndarray::Array2;
+use measure::attention::{TokenGrid, uniform_distance_px, uniform_distance_unit_square};
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, Metric, Recipe, RecipeError, ScatterPlot, Series, Table,
 };
@@ -56,28 +52,25 @@ pub struct AttentionDistanceAcc {
 
 impl Accumulate for AttentionDistanceAcc {
     fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+        let (Site::AttentionStatistics(block), Seen::Heads(found), Role::Test) = (site, seen, info.role)
+        else {
             return Ok(());
         };
-        let values = on_host(AttentionDistance::INFO.name, attention)?;
-        let (view, (b, heads, _, _)) = (values.view(), values.dim());
-        let unit = mean_distance_unit_square(view, self.grid);
-        let px = if self.grid.h == self.grid.w {
-            &unit * (self.patch_px * (self.grid.w.max(2) - 1) as f64)
-        } else {
-            mean_distance_px(view, self.grid, self.patch_px)
-        };
-        let entropy = entropy_nats(view);
-        let share = if self.has_class { cls_share(view, self.grid) } else { Array2::zeros((b, heads)) };
+        let values = on_host(AttentionDistance::INFO.name, found)?;
+        let (b, heads, _, _) = values.dim();
+        // Entropy, share of the first token, distance on the unit square and in patches.
+        let unit_in_px = self.patch_px * (self.grid.w.max(2) - 1) as f64;
+        let is_square = self.grid.h == self.grid.w;
         let sums = self.by_block.entry(block).or_insert_with(|| vec![Sums::default(); heads]);
         for image in 0..b {
             for (head, sum) in sums.iter_mut().enumerate() {
-                let at = [image, head];
-                sum.unit_square += unit[at];
-                sum.unit_square_squared += unit[at] * unit[at];
-                sum.px += px[at];
-                sum.entropy += entropy[at];
-                sum.cls_share += share[at];
+                let [entropy, first, unit, patches] =
+                    [0, 1, 2, 3].map(|number| f64::from(values[[image, head, 0, number]]));
+                sum.unit_square += unit;
+                sum.unit_square_squared += unit * unit;
+                sum.px += if is_square { unit * unit_in_px } else { patches * self.patch_px };
+                sum.entropy += entropy;
+                sum.cls_share += if self.has_class { first } else { 0.0 };
             }
         }
         Ok(())
@@ -115,7 +108,7 @@ impl Study for AttentionDistance {
     type Acc = AttentionDistanceAcc;
 
     fn needs(_: &AttentionDistanceConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let sites = shapes.blocks.iter().map(|&block| Site::AttentionStatistics(block)).collect();
         needs_attention(Self::INFO.name, shapes)?;
         Ok(Needs { sites, ..Needs::default() })
     }

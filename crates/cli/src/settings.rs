@@ -1,7 +1,6 @@
 //! From what was typed to what the program needs: device, threads, seed, clock.
 
 use crate::args::Common;
-use anyhow::bail;
 use burn::tensor::Device;
 use report::Provenance;
 use serde_json::Value;
@@ -29,7 +28,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Resolves the common options and starts the thread pool.
     pub(crate) fn of(common: &Common) -> anyhow::Result<Self> {
-        let device = device(&common.device)?;
+        let device = vit_ops::device(&common.device)?;
         let n_threads = match common.threads {
             Some(n_threads) => n_threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -64,7 +63,10 @@ impl Settings {
             seed: self.seed,
             weights_sha256,
             device: self.device_name.clone(),
-            kernel_path: vit_ops::kernel_path().into(),
+            kernel_path: match self.device_name.as_str() {
+                "cpu" => vit_ops::kernel_path().into(),
+                other => other.into(),
+            },
             recipe,
             elapsed_secs: self.started.elapsed().as_secs_f64(),
             ..Provenance::default()
@@ -75,17 +77,4 @@ impl Settings {
 /// Seconds since 1970, for the times that TensorBoard shows.
 pub(crate) fn secs_since_1970() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// The device of a name.
-fn device(name: &str) -> anyhow::Result<Device> {
-    let kind = name.split_once(':').map_or(name, |(kind, _)| kind);
-    match (name, kind) {
-        ("cpu", _) => Ok(vit_ops::cpu_device()),
-        ("ndarray" | "wgpu", _) | (_, "cuda") => bail!(
-            "device `{name}`: expected one that is compiled in (cpu); found none: build with \
-             `cargo build --release --features {kind}`"
-        ),
-        _ => bail!("device: expected cpu, ndarray, wgpu or cuda[:N]; found `{name}`"),
-    }
 }

@@ -1,6 +1,6 @@
 //! The losses of self-distillation: cross-entropy between views, and between the masked patches of one view.
 
-use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Tensor, TensorData};
 
 /// Mean over all pairs of a target view and another student view of `−Σ q·log softmax(s/τ)`, mean over the batch.
 ///
@@ -36,8 +36,9 @@ pub fn cross_view_loss(student: Tensor<3>, targets: Tensor<3>, student_temp: f64
         wanted.push(others(None).expand([n_views - n_targets, b, k]));
     }
     let wanted = Tensor::cat(wanted, 0); // [V, B, K]
-    let log_p = log_softmax(student.div_scalar(student_temp), 2);
-    (log_p * Tensor::from_inner(wanted)).sum().div_scalar(-((n_pairs * b) as f64))
+    let wanted = Tensor::from_inner(wanted.reshape([n_views * b, k]));
+    let loss = vit_ops::cross_entropy(student.reshape([n_views * b, k]), wanted, student_temp);
+    loss.div_scalar((n_pairs * b) as f64)
 }
 
 /// Which patches are masked, as rows of the flattened batch, and what each counts in the loss.
@@ -73,10 +74,7 @@ impl MaskedRows {
     /// When there are none.
     pub fn pick(&self, from: Tensor<2>) -> Tensor<2> {
         assert!(!self.rows.is_empty(), "no masked patch to pick");
-        let rows: Vec<i32> = self.rows.iter().map(|&row| row as i32).collect();
-        let n = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &from.device());
-        from.select(0, rows)
+        vit_ops::gather_rows(from, self.rows.iter().map(|&row| row as u32).collect())
     }
 }
 
@@ -106,8 +104,7 @@ pub fn masked_patch_loss(
         masked.weights.len()
     );
     let weights = Tensor::<2>::from_data(TensorData::new(masked.weights.clone(), [m, 1]), &targets.device());
-    let log_p = log_softmax(student.div_scalar(student_temp), 1);
-    (log_p * Tensor::from_inner(targets * weights)).sum().neg()
+    vit_ops::cross_entropy(student, Tensor::from_inner(targets * weights), student_temp)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The targets of self-distillation: centered, sharpened, or balanced outputs of the teacher.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
 use report::RecipeError;
 use serde::{Deserialize, Serialize};
 use vit_train::Progress;
@@ -182,7 +182,8 @@ impl TeacherConfig {
 /// the temperature divides afterwards.
 pub fn centered_targets(logits: Tensor<2>, center: &Tensor<2>, temp: f64) -> Tensor<2> {
     assert_eq!(logits.dims()[1], center.dims()[1], "targets: logits and center");
-    softmax((logits - center.clone()).div_scalar(temp), 1)
+    let k = center.dims()[1];
+    vit_ops::centered_softmax(logits, center.clone().reshape([k]), temp)
 }
 
 /// Targets of which every prototype gets the same share of the batch: `exp(logits/temp)`, columns and rows normalized in

@@ -1,7 +1,9 @@
 //! The activations of the field's MLPs.
 
+use crate::Linear;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use vit_ops::{Curve, Gate};
 
 /// What stands between the two layers of an MLP.
 ///
@@ -20,12 +22,20 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Elementwise; the result has the shape of `x`.
-    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => vit_ops::gelu(x),
-            Self::GeluTanh => vit_ops::gelu_tanh(x),
-            Self::QuickGelu => vit_ops::quick_gelu(x),
-        }
+    /// The layer before it and the activation as one operation.
+    ///
+    /// # Shapes
+    /// - `x`: `[…, n_in]`; result `[…, n_out]`
+    ///
+    /// # Panics
+    /// When the last dimension of `x` is not the layer's.
+    pub fn after<const D: usize>(self, layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+        let curve = match self {
+            Self::Gelu => Curve::Gelu,
+            Self::GeluTanh => Curve::Gated(Gate::gelu_tanh()),
+            Self::QuickGelu => Curve::Gated(Gate::QUICK_GELU),
+        };
+        let bias = layer.bias_or_zeros(&x);
+        vit_ops::linear_curve(x, layer.weight.val(), bias, curve)
     }
 }

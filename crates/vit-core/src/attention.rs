@@ -5,6 +5,7 @@ use crate::{BlockConfig, Draw, Grid, Linear, Look, Seen, Site};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
+use vit_ops::AttentionGrid;
 
 /// `softmax(q·kᵀ/√d + bias)·v` per head, merged and projected; the bias is a relative position's, where there is one.
 ///
@@ -69,21 +70,41 @@ impl Attention {
         &self,
         x: Tensor<3>,
         block: usize,
-        bias: Option<Tensor<3>>,
+        (bias, grid): (Option<Tensor<3>>, Option<Grid>),
         look: &mut dyn Look,
     ) -> Tensor<3> {
         let qkv = self.projections(x); // [B, T, 3D]
+        let watched = self.watched(&qkv, &bias, block, grid, look);
         let inside = [Site::Scores(block), Site::Attention(block), Site::HeadOut(block)];
         let merged = if inside.iter().any(|&site| look.wants(site)) {
             self.in_steps(&qkv, block, bias, look)
         } else {
             self.show_projections(&qkv, block, look);
-            match bias {
-                Some(bias) => vit_ops::attention_biased(qkv, bias, self.n_heads),
-                None => vit_ops::attention(qkv, self.n_heads),
+            match (watched, bias) {
+                (Some(merged), _) => merged,
+                (None, Some(bias)) => vit_ops::attention_biased(qkv, bias, self.n_heads),
+                (None, None) => vit_ops::attention(qkv, self.n_heads),
             }
         };
         self.proj.forward(merged)
+    }
+
+    /// Merged heads, where somebody wants the statistics of attention: they fall off on the way.
+    fn watched(
+        &self,
+        qkv: &Tensor<3>,
+        bias: &Option<Tensor<3>>,
+        block: usize,
+        grid: Option<Grid>,
+        look: &mut dyn Look,
+    ) -> Option<Tensor<3>> {
+        let (site, [b, t, _]) = (Site::AttentionStatistics(block), qkv.dims());
+        let grid = grid.filter(|grid| look.wants(site) && grid.n_patches() <= t)?;
+        let grid = AttentionGrid { n_prefix: t - grid.n_patches(), rows: grid.rows, columns: grid.columns };
+        let (merged, found) = vit_ops::attention_watched(qkv.clone(), bias.clone(), self.n_heads, grid);
+        let [_, heads, n] = found.dims();
+        look.see(site, Seen::Heads(found.reshape([b, heads, 1, n])));
+        Some(merged)
     }
 
     /// q, k or v of `[B, heads, T, d]`.

@@ -1,7 +1,7 @@
 //! The pre-norm transformer block.
 
 use crate::attention::Attention;
-use crate::{Activation, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, drop_path};
+use crate::{Activation, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, residual};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -50,10 +50,10 @@ pub struct Mlp {
 impl Mlp {
     /// The hidden values, after activation or gating: `[B, T, D]` → `[B, T, hidden]`.
     fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.fc1.forward(x);
         match self.activation {
-            Some(activation) => activation.forward(x),
+            Some(activation) => activation.after(&self.fc1, x),
             None => {
+                let x = self.fc1.forward(x);
                 let [b, t, width2] = x.dims();
                 let half = |from: usize| x.clone().slice([0..b, 0..t, from..from + width2 / 2]);
                 vit_ops::silu(half(0)) * half(width2 / 2)
@@ -114,13 +114,6 @@ pub(crate) fn show(look: &mut dyn Look, site: Site, x: &Tensor<3>) {
     }
 }
 
-fn scaled(x: Tensor<3>, scale: Option<&LayerScale>) -> Tensor<3> {
-    match scale {
-        Some(scale) => scale.forward(x),
-        None => x,
-    }
-}
-
 impl Block {
     /// # Shapes
     /// - `x`: `[B, T, D]`; result as `x`
@@ -131,7 +124,7 @@ impl Block {
     /// When the block has a relative position bias, which needs the grid.
     pub fn forward(&self, x: Tensor<3>, block: usize, pass: &mut Pass) -> Tensor<3> {
         assert!(self.attn.relative_grid.is_none(), "a relative position bias needs the grid");
-        self.forward_with(x, block, None, pass)
+        self.forward_with(x, block, (None, None), pass)
     }
 
     /// The same on the patches of a grid, with the bias that the blocks share or the block's own.
@@ -144,22 +137,21 @@ impl Block {
         pass: &mut Pass,
     ) -> Tensor<3> {
         let bias = self.attn.relative_bias(grid).or_else(|| shared.cloned());
-        self.forward_with(x, block, bias, pass)
+        self.forward_with(x, block, (bias, Some(grid)), pass)
     }
 
     fn forward_with(
         &self,
         x: Tensor<3>,
         block: usize,
-        bias: Option<Tensor<3>>,
+        (bias, grid): (Option<Tensor<3>>, Option<Grid>),
         pass: &mut Pass,
     ) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
         show(pass.look, Site::Norm1(block), &normed);
-        let branch = self.attn.forward(normed, block, bias, pass.look);
+        let branch = self.attn.forward(normed, block, (bias, grid), pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
-        let branch = scaled(branch, self.ls1.as_ref());
-        let x = x + drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        let x = residual(x, branch, self.ls1.as_ref(), self.drop_path, pass.draws.as_deref_mut());
         show(pass.look, Site::Mid(block), &x);
 
         let normed = self.norm2.forward(x.clone());
@@ -168,8 +160,7 @@ impl Block {
         show(pass.look, Site::MlpHidden(block), &hidden);
         let branch = self.mlp.fc2.forward(hidden);
         show(pass.look, Site::MlpOut(block), &branch);
-        let branch = scaled(branch, self.ls2.as_ref());
-        let x = x + drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        let x = residual(x, branch, self.ls2.as_ref(), self.drop_path, pass.draws.as_deref_mut());
         show(pass.look, Site::Block(block), &x);
         x
     }

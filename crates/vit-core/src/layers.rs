@@ -26,12 +26,15 @@ impl Linear {
     /// # Panics
     /// When the last dimension of `x` is not `i`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val();
-        let bias = match &self.bias {
+        let bias = self.bias_or_zeros(&x);
+        vit_ops::linear(x, self.weight.val(), bias)
+    }
+
+    pub(crate) fn bias_or_zeros<const D: usize>(&self, x: &Tensor<D>) -> Tensor<1> {
+        match &self.bias {
             Some(bias) => bias.val(),
-            None => Tensor::zeros([weight.dims()[0]], (&x.device(), x.dtype())),
-        };
-        vit_ops::linear(x, weight, bias)
+            None => Tensor::zeros([self.weight.dims()[0]], (&x.device(), x.dtype())),
+        }
     }
 }
 
@@ -77,11 +80,5 @@ impl LayerScale {
     /// Every factor `value`.
     pub fn init(width: usize, value: f64, draw: &Draw) -> Self {
         Self { gamma: draw.constant([width], value as f32) }
-    }
-
-    /// # Shapes
-    /// - `x`: `[B, T, D]`; result as `x`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        x * self.gamma.val().unsqueeze()
     }
 }

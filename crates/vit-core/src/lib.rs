@@ -31,7 +31,7 @@ pub use backbone::{Backbone, Pass};
 pub use block::{Block, BlockConfig, Mlp};
 pub use conv::{ConvConfig, ConvNet};
 pub use cost::block_macs;
-pub use drop_path::drop_path;
+pub use drop_path::residual;
 pub use grid::Grid;
 pub use init::{Draw, InitScheme, Stream, stream};
 pub use keep::Keep;

@@ -3,6 +3,7 @@
 use crate::{Draw, Grid, InitScheme};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use vit_ops::{PatchCut, PatchOrder};
 
 /// The patch projection of timm, `proj`, stored as a convolution's kernel.
 #[derive(Module, Debug)]
@@ -49,7 +50,8 @@ impl PatchEmbed {
         let weight = self.proj.weight.val();
         let [d, channels, p, _] = weight.dims();
         let grid = Grid::of_image(height, width, p);
-        let x = cut(pixels, p); // [B, N, 3·P·P] in the order (channel, y, x)
+        let cut = PatchCut { channels, ..cut(grid, p, PatchOrder::ChannelFirst) };
+        let x = vit_ops::patchify(pixels, cut); // [B, N, 3·P·P] in the order (channel, y, x)
         let bias = match &self.proj.bias {
             Some(bias) => bias.val(),
             None => Tensor::zeros([d], (&x.device(), x.dtype())),
@@ -58,12 +60,9 @@ impl PatchEmbed {
     }
 }
 
-/// `[B, C, H, W]` → `[B, N, C·P·P]` in the order (channel, y, x).
-fn cut(pixels: Tensor<4>, p: usize) -> Tensor<3> {
-    let [b, c, height, width] = pixels.dims();
-    let (rows, columns) = (height / p, width / p);
-    let x = pixels.reshape([b, c, rows, p, columns, p]).permute([0, 2, 4, 1, 3, 5]);
-    x.reshape([b, rows * columns, c * p * p])
+/// How an image of this grid is cut.
+fn cut(grid: Grid, patch_px: usize, order: PatchOrder) -> PatchCut {
+    PatchCut { channels: 3, rows: grid.rows, columns: grid.columns, patch_px, order }
 }
 
 /// Patches as MAE's targets have them: `[B, 3, H, W]` → `[B, N, P·P·3]` in the order (y, x, channel).
@@ -74,11 +73,9 @@ fn cut(pixels: Tensor<4>, p: usize) -> Tensor<3> {
 /// # Source
 /// He et al., Masked Autoencoders Are Scalable Vision Learners.
 pub fn patchify(pixels: Tensor<4>, patch_px: usize) -> Tensor<3> {
-    let [b, c, height, width] = pixels.dims();
-    let grid = Grid::of_image(height, width, patch_px);
-    let p = patch_px;
-    let x = pixels.reshape([b, c, grid.rows, p, grid.columns, p]).permute([0, 2, 4, 3, 5, 1]);
-    x.reshape([b, grid.n_patches(), p * p * c])
+    let [_, channels, height, width] = pixels.dims();
+    let cut = cut(Grid::of_image(height, width, patch_px), patch_px, PatchOrder::ChannelLast);
+    vit_ops::patchify(pixels, PatchCut { channels, ..cut })
 }
 
 /// The inverse of [`patchify`]: `[B, N, P·P·3]` → `[B, 3, H, W]`.
@@ -86,11 +83,9 @@ pub fn patchify(pixels: Tensor<4>, patch_px: usize) -> Tensor<3> {
 /// # Panics
 /// When `N` is not the grid's.
 pub fn unpatchify(patches: Tensor<3>, grid: Grid, patch_px: usize) -> Tensor<4> {
-    let [b, n, _] = patches.dims();
+    let [_, n, _] = patches.dims();
     assert_eq!(n, grid.n_patches(), "unpatchify: {n} patches for a grid of {grid:?}");
-    let p = patch_px;
-    let x = patches.reshape([b, grid.rows, grid.columns, p, p, 3]).permute([0, 5, 1, 3, 2, 4]);
-    x.reshape([b, 3, grid.rows * p, grid.columns * p])
+    vit_ops::unpatchify(patches, cut(grid, patch_px, PatchOrder::ChannelLast))
 }
 
 /// The frames of a clip as images, clip by clip: `[B, 3, F, H, W]` → `[B·F, 3, H, W]`, so that any image encoder can

@@ -20,6 +20,9 @@ pub enum Site {
     Scores(usize),
     /// Attention after softmax, `[B, heads, T, T]`; rows are queries and sum to 1.
     Attention(usize),
+    /// What each head does, reduced where attention is made and without keeping it, `[B, heads, 1, 4]`: the numbers of
+    /// [`vit_ops::attention_watched`]. Only where every patch of a grid is present.
+    AttentionStatistics(usize),
     /// What each head gathers, `[B, heads, T, d]`.
     HeadOut(usize),
     /// The attention branch's output, before LayerScale and the residual, `[B, T, D]`.
@@ -48,6 +51,7 @@ impl Site {
                 | Self::Value(_)
                 | Self::Scores(_)
                 | Self::Attention(_)
+                | Self::AttentionStatistics(_)
                 | Self::HeadOut(_)
                 | Self::AttnOut(_)
         )
@@ -64,6 +68,7 @@ impl fmt::Display for Site {
             Self::Value(i) => write!(f, "block{i}.value"),
             Self::Scores(i) => write!(f, "block{i}.scores"),
             Self::Attention(i) => write!(f, "block{i}.attention"),
+            Self::AttentionStatistics(i) => write!(f, "block{i}.attention-statistics"),
             Self::HeadOut(i) => write!(f, "block{i}.head-out"),
             Self::AttnOut(i) => write!(f, "block{i}.attn-out"),
             Self::Mid(i) => write!(f, "block{i}.mid"),

@@ -7,7 +7,7 @@ use crate::{
     RelativePositions, Site, Stream, Tokens, VitConfig, mae_sin_cos, resize_matrix,
 };
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use std::ops::Range;
 
 /// A Vision Transformer with timm's parameter names.
@@ -260,13 +260,9 @@ impl Vit {
 pub(crate) fn gather_tokens(x: Tensor<3>, ids: &[usize], n_per_image: usize) -> Tensor<3> {
     let [b, n, d] = x.dims();
     assert_eq!(ids.len(), b * n_per_image, "kept patches: expected [{b}, {n_per_image}] ids");
-    let flat: Vec<i32> = ids
-        .chunks_exact(n_per_image)
-        .enumerate()
-        .flat_map(|(image, ids)| ids.iter().map(move |&id| (image * n + id) as i32))
-        .collect();
-    let flat = Tensor::<1, Int>::from_data(TensorData::new(flat, [b * n_per_image]), &x.device());
-    x.reshape([b * n, d]).select(0, flat).reshape([b, n_per_image, d])
+    let images = ids.chunks_exact(n_per_image.max(1)).enumerate();
+    let flat = images.flat_map(|(image, ids)| ids.iter().map(move |&id| (image * n + id) as u32)).collect();
+    vit_ops::gather_rows(x.reshape([b * n, d]), flat).reshape([b, n_per_image, d])
 }
 
 #[cfg(test)]

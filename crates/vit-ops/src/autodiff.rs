@@ -1,7 +1,6 @@
 //! The hand-written gradients: one node per operation, from the trait's `*_backward` methods.
 
-use crate::{AdamWStep, Gate, VitBackend};
-use burn::backend::Backend;
+use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, VitBackend};
 use burn::backend::autodiff::{
     Autodiff,
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -9,6 +8,7 @@ use burn::backend::autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{AutodiffBackend, Backend, TensorMetadata};
 
 #[derive(Debug)]
 struct Linear;
@@ -22,6 +22,18 @@ struct LayerNorm;
 struct Attention;
 #[derive(Debug)]
 struct AttentionBiased;
+#[derive(Debug)]
+struct LinearCurve;
+#[derive(Debug)]
+struct Residual;
+#[derive(Debug)]
+struct Gather;
+#[derive(Debug)]
+struct Patchify;
+#[derive(Debug)]
+struct Unpatchify;
+#[derive(Debug)]
+struct CrossEntropy;
 
 impl<B: VitBackend> Backward<B, 3> for Linear {
     type State = (FloatTensor<B>, FloatTensor<B>);
@@ -110,6 +122,94 @@ impl<B: VitBackend> Backward<B, 2> for AttentionBiased {
     }
 }
 
+impl<B: VitBackend> Backward<B, 3> for LinearCurve {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Curve);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let parents = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight, before, curve) = ops.state;
+        let (dx, dw, db) = B::vit_linear_curve_backward(x, weight, before, grad, curve);
+        for (parent, grad) in parents.into_iter().zip([dx, dw, db]) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 3> for Residual {
+    type State = (FloatTensor<B>, FloatTensor<B>, Vec<f32>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [of_x, of_branch, of_gamma] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (branch, gamma, factors) = ops.state;
+        if let Some(node) = of_x {
+            grads.register::<B>(node.id, grad.clone());
+        }
+        if of_branch.is_none() && of_gamma.is_none() {
+            return;
+        }
+        let (dbranch, dgamma) = B::vit_residual_backward(branch, gamma, grad, factors);
+        for (parent, grad) in [of_branch, of_gamma].into_iter().zip([dbranch, dgamma]) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Gather {
+    type State = (Vec<u32>, usize);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (ids, n) = ops.state;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_gather_backward(grad, ids, n));
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Patchify {
+    type State = PatchCut;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_unpatchify(grad, ops.state));
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for Unpatchify {
+    type State = PatchCut;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_patchify(grad, ops.state));
+        }
+    }
+}
+
+impl<B: VitBackend> Backward<B, 1> for CrossEntropy {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (logits, targets, temperature) = ops.state;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::vit_cross_entropy_backward(logits, targets, grad, temperature));
+        }
+    }
+}
+
 /// What Burn's own autodiff does for the same case: first order only.
 const FIRST_ORDER: &str = "gradients of gradients are not available for this operation";
 
@@ -188,6 +288,151 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
             }
             OpsKind::UnTracked(prep) => prep.finish(B::vit_attention_biased(qkv, bias, n_heads)),
         }
+    }
+
+    fn vit_linear_curve(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        curve: Curve,
+    ) -> FloatTensor<Self> {
+        let guards = [x.node(), weight.node(), bias.node()];
+        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+        match LinearCurve.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (before, y) = B::vit_linear_curve_forward(x.clone(), weight.clone(), bias, curve);
+                prep.finish((x, weight, before, curve), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_linear_curve(x, weight, bias, curve)),
+        }
+    }
+
+    fn vit_residual(
+        x: FloatTensor<Self>,
+        branch: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        factors: Vec<f32>,
+    ) -> FloatTensor<Self> {
+        let guards = [x.node(), branch.node(), gamma.node()];
+        let (x, branch, gamma) = (x.into_primitive(), branch.into_primitive(), gamma.into_primitive());
+        match Residual.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::vit_residual(x, branch.clone(), gamma.clone(), factors.clone());
+                prep.finish((branch, gamma, factors), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_residual(x, branch, gamma, factors)),
+        }
+    }
+
+    fn vit_gather(x: FloatTensor<Self>, ids: Vec<u32>) -> FloatTensor<Self> {
+        let guards = [x.node()];
+        let x = x.into_primitive();
+        let n = x.shape()[0];
+        match Gather.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((ids.clone(), n), B::vit_gather(x, ids)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_gather(x, ids)),
+        }
+    }
+
+    fn vit_patchify(pixels: FloatTensor<Self>, cut: PatchCut) -> FloatTensor<Self> {
+        let guards = [pixels.node()];
+        let pixels = pixels.into_primitive();
+        match Patchify.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(cut, B::vit_patchify(pixels, cut)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_patchify(pixels, cut)),
+        }
+    }
+
+    fn vit_unpatchify(patches: FloatTensor<Self>, cut: PatchCut) -> FloatTensor<Self> {
+        let guards = [patches.node()];
+        let patches = patches.into_primitive();
+        match Unpatchify.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(cut, B::vit_unpatchify(patches, cut)),
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_unpatchify(patches, cut)),
+        }
+    }
+
+    fn vit_cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        let guards = [logits.node()];
+        let (logits, targets) = (logits.into_primitive(), targets.into_primitive());
+        match CrossEntropy.prepare::<C>(guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let loss = B::vit_cross_entropy(logits.clone(), targets.clone(), temperature);
+                prep.finish((logits, targets, temperature), loss)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::vit_cross_entropy(logits, targets, temperature)),
+        }
+    }
+
+    fn vit_linear_curve_forward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Curve,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_linear_curve_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Curve,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_residual_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Vec<f32>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_gather_backward(_: FloatTensor<Self>, _: Vec<u32>, _: usize) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_cross_entropy_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    // What is not differentiated is a constant of the graph.
+
+    fn vit_centered_softmax(
+        logits: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        let (logits, center) = (logits.into_primitive(), center.into_primitive());
+        Self::from_inner(B::vit_centered_softmax(logits, center, temperature))
+    }
+
+    fn vit_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::vit_sum_of_squares(x.into_primitive()))
+    }
+
+    fn vit_attention_watched(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+        grid: AttentionGrid,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (qkv, bias) = (qkv.into_primitive(), bias.into_primitive());
+        let (out, found) = B::vit_attention_watched(qkv, bias, n_heads, grid);
+        (Self::from_inner(out), Self::from_inner(found))
     }
 
     fn vit_linear_backward(

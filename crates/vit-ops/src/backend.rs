@@ -36,11 +36,93 @@ pub struct Gate {
     pub cubic: f64,
 }
 
+impl Gate {
+    /// Quick GELU, the activation of CLIP.
+    pub const QUICK_GELU: Self = Self { linear: 1.702, cubic: 0.0 };
+
+    /// The tanh form of GELU: `½(1 + tanh z) = σ(2z)` with `z = √(2/π)·(x + 0.044715·x³)`.
+    pub fn gelu_tanh() -> Self {
+        let linear = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+        Self { linear, cubic: 0.044_715 * linear }
+    }
+}
+
+/// An activation: the exact GELU, or one of the gated kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Curve {
+    /// `x·Φ(x)`
+    Gelu,
+    /// `x·σ(linear·x + cubic·x³)`
+    Gated(Gate),
+}
+
+/// Where patches stand among the tokens of attention: `T = n_prefix + rows·columns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionGrid {
+    /// Tokens before the patches; the class token, where there is one, is the first.
+    pub n_prefix: usize,
+    /// Rows of patches.
+    pub rows: usize,
+    /// Columns of patches.
+    pub columns: usize,
+}
+
+impl AttentionGrid {
+    /// Distances on the unit square over the grid between patches that are `(rows, columns)` apart, as a table
+    /// `[2·rows − 1, 2·columns − 1]` whose middle is no distance; a side of one patch has no length.
+    pub(crate) fn unit_distances(self) -> Vec<f64> {
+        let pitch = |n: usize| if n > 1 { 1.0 / (n - 1) as f64 } else { 0.0 };
+        self.distances(pitch(self.rows), pitch(self.columns))
+    }
+
+    /// The same in patches.
+    pub(crate) fn patch_distances(self) -> Vec<f64> {
+        self.distances(1.0, 1.0)
+    }
+
+    fn distances(self, row_pitch: f64, column_pitch: f64) -> Vec<f64> {
+        let apart = |n: usize, pitch: f64| (1 - n as i64..n as i64).map(move |steps| steps as f64 * pitch);
+        let columns: Vec<f64> = apart(self.columns, column_pitch).collect();
+        apart(self.rows, row_pitch)
+            .flat_map(|y| columns.iter().map(move |x| (x * x + y * y).sqrt()))
+            .collect()
+    }
+}
+
+/// How the values of a patch are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchOrder {
+    /// `(channel, y, x)`: that of a convolution's weight.
+    ChannelFirst,
+    /// `(y, x, channel)`: that of MAE's targets.
+    ChannelLast,
+}
+
+/// Sides of images that are cut into patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchCut {
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// Rows of patches.
+    pub rows: usize,
+    /// Columns of patches.
+    pub columns: usize,
+    /// Side of a patch in pixels.
+    pub patch_px: usize,
+    /// How the values of a patch are ordered.
+    pub order: PatchOrder,
+}
+
 /// Operations a Vision Transformer spends its time in, beside Burn's own.
 ///
 /// Every method has a portable body; a backend overrides what it can do faster. Gradients are written by hand in
 /// `autodiff`, one node per operation, from the `*_backward` methods here.
-#[backend_extension(Flex: cfg(feature = "flex"), Autodiff: cfg(all()))]
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Autodiff: cfg(all()),
+)]
 pub trait VitBackend: Backend {
     /// `y = x·Wᵀ + b` with `x: […, i]`, `W: [o, i]`, `b: [o]`.
     fn vit_linear(
@@ -73,6 +155,114 @@ pub trait VitBackend: Backend {
     /// Gradient of [`Self::vit_gated`]: `dy·σ(g)·(1 + x·g'·(1 − σ(g)))`.
     fn vit_gated_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>, gate: Gate) -> FloatTensor<Self> {
         portable::gated_backward::<Self>(x, grad, gate)
+    }
+    /// `curve(x·Wᵀ + b)`, for inference.
+    fn vit_linear_curve(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        curve: Curve,
+    ) -> FloatTensor<Self> {
+        portable::curve::<Self>(portable::linear::<Self>(x, weight, bias), curve)
+    }
+    /// `(x·Wᵀ + b, curve(x·Wᵀ + b))`: the first is what the gradient needs.
+    fn vit_linear_curve_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        curve: Curve,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let before = portable::linear::<Self>(x, weight, bias);
+        (before.clone(), portable::curve::<Self>(before, curve))
+    }
+    /// Gradients of [`Self::vit_linear_curve`]: `(dx, dW, db)`; `before` is the first of
+    /// [`Self::vit_linear_curve_forward`].
+    fn vit_linear_curve_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        before: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        curve: Curve,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let grad = portable::curve_backward::<Self>(before, grad, curve);
+        portable::linear_backward::<Self>(x, weight, grad)
+    }
+    /// A residual connection: `x + factor_b·γ∘branch`, one factor for each image (drop path), γ over the last dimension
+    /// (LayerScale).
+    fn vit_residual(
+        x: FloatTensor<Self>,
+        branch: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        factors: Vec<f32>,
+    ) -> FloatTensor<Self> {
+        portable::residual::<Self>(x, branch, gamma, factors)
+    }
+    /// Gradients of [`Self::vit_residual`] with respect to the branch and γ; that of `x` is `grad` itself.
+    fn vit_residual_backward(
+        branch: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factors: Vec<f32>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::residual_backward::<Self>(branch, gamma, grad, factors)
+    }
+    /// Rows `ids` of `[n, D]`: `[m, D]`.
+    fn vit_gather(x: FloatTensor<Self>, ids: Vec<u32>) -> FloatTensor<Self> {
+        portable::gather::<Self>(x, ids)
+    }
+    /// Gradient of [`Self::vit_gather`]: row `i` of the `n` is the sum of the rows of `grad` that were taken from it, in
+    /// order.
+    fn vit_gather_backward(grad: FloatTensor<Self>, ids: Vec<u32>, n: usize) -> FloatTensor<Self> {
+        portable::gather_backward::<Self>(grad, ids, n)
+    }
+    /// Images `[B, C, H, W]` as patches `[B, N, C·P·P]`.
+    fn vit_patchify(pixels: FloatTensor<Self>, cut: PatchCut) -> FloatTensor<Self> {
+        portable::patchify::<Self>(pixels, cut)
+    }
+    /// Patches `[B, N, C·P·P]` as images `[B, C, H, W]`: the inverse of [`Self::vit_patchify`] and its gradient.
+    fn vit_unpatchify(patches: FloatTensor<Self>, cut: PatchCut) -> FloatTensor<Self> {
+        portable::unpatchify::<Self>(patches, cut)
+    }
+    /// `−Σ over rows and columns of target·log softmax(logits/τ)`, `[1]`, of `[n, K]`.
+    fn vit_cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        portable::cross_entropy::<Self>(logits, targets, temperature)
+    }
+    /// Gradient of [`Self::vit_cross_entropy`] with respect to the logits; `grad` is `[1]`.
+    fn vit_cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        portable::cross_entropy_backward::<Self>(logits, targets, grad, temperature)
+    }
+    /// `softmax((logits − center)/τ)` over the rows of `[n, K]`; `center` is `[K]`. Not differentiated.
+    fn vit_centered_softmax(
+        logits: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        temperature: f64,
+    ) -> FloatTensor<Self> {
+        portable::centered_softmax::<Self>(logits, center, temperature)
+    }
+    /// `Σ x²`, `[1]`.
+    fn vit_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::sum_of_squares::<Self>(x)
+    }
+    /// [`Self::vit_attention`] together with what each head does, `[B, heads, 4]`: the mean entropy of all rows in nats,
+    /// the mean share of the first token in the rows of patches, and the mean distance that patches look, on the unit
+    /// square and in patches, over rows without the prefix and divided by what remains. The bias is `[heads, T, T]`, or
+    /// `[1, 1, 1]` for a single value. Not differentiated.
+    fn vit_attention_watched(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+        grid: AttentionGrid,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::attention_watched::<Self>(qkv, bias, n_heads, grid)
     }
     /// LayerNorm over the last dimension with the biased variance.
     fn vit_layer_norm(

@@ -1,8 +1,8 @@
 //! The one backend trait of vitscope, its kernels, and process settings.
 //!
 //! [`VitBackend`] extends Burn's `Backend` with the few operations in which a Vision Transformer spends its time:
-//! linear, the activations, LayerNorm, multi-head attention (with a bias or without) and the optimizer's step. Every
-//! method has a portable body made of Burn's own primitives, so that every backend runs it; the CPU backend (Flex)
+//! linear with its activation, LayerNorm, multi-head attention, the residual connection, picking rows, patches, the
+//! cross-entropy and the optimizer's step. Every method has a portable body made of Burn's own primitives, so that every backend runs it; the CPU backend (Flex)
 //! overrides them with fused, multi-threaded kernels, forward and backward. The public functions of this crate take and
 //! return ordinary [`Tensor`](burn::tensor::Tensor)s and differentiate like any other operation.
 //!
@@ -10,15 +10,21 @@
 
 mod autodiff;
 mod backend;
+mod devices;
 mod functions;
 mod portable;
 mod process;
 
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(any(feature = "ndarray", feature = "wgpu", feature = "cuda"))]
+mod others;
 
-pub use backend::{AdamWStep, Gate, VitBackend};
+pub use backend::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, PatchOrder, VitBackend};
+pub use devices::{DeviceError, cpu_device, device};
 pub use functions::{
-    adamw_step, attention, attention_biased, ema_step, gelu, gelu_tanh, layer_norm, linear, quick_gelu, silu,
+    adamw_step, attention, attention_biased, attention_watched, centered_softmax, cross_entropy, ema_step,
+    gather_rows, gelu, gelu_tanh, layer_norm, linear, linear_curve, patchify, quick_gelu, residual, silu,
+    sum_of_squares, unpatchify,
 };
-pub use process::{Allocator, cpu_device, keep_pages, kernel_path, peak_memory_bytes, set_threads};
+pub use process::{Allocator, keep_pages, kernel_path, n_threads, peak_memory_bytes, set_threads};

@@ -1,9 +1,9 @@
 //! Portable bodies of the trait, made of Burn's own primitives: the reference of every fused kernel.
 
-use crate::{AdamWStep, Gate};
-use burn::backend::tensor::FloatTensor;
+use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, PatchOrder};
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{Shape, Slice};
+use burn::tensor::{IndexingUpdateOp, Shape, Slice, TensorData};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 type F<B> = FloatTensor<B>;
@@ -74,6 +74,20 @@ pub(crate) fn gated_backward<B: Backend>(x: F<B>, grad: F<B>, gate: Gate) -> F<B
     B::float_mul(grad, B::float_mul(open, inner))
 }
 
+pub(crate) fn curve<B: Backend>(x: F<B>, curve: Curve) -> F<B> {
+    match curve {
+        Curve::Gelu => gelu::<B>(x),
+        Curve::Gated(gate) => gated::<B>(x, gate),
+    }
+}
+
+pub(crate) fn curve_backward<B: Backend>(x: F<B>, grad: F<B>, curve: Curve) -> F<B> {
+    match curve {
+        Curve::Gelu => gelu_backward::<B>(x, grad),
+        Curve::Gated(gate) => gated_backward::<B>(x, grad, gate),
+    }
+}
+
 /// The normalized rows and `1/√(var + ε)` of `[n, D]`.
 fn normalize<B: Backend>(x: F<B>, eps: f64) -> (F<B>, F<B>) {
     let centered = B::float_sub(x.clone(), B::float_mean_dim(x, 1));
@@ -138,8 +152,10 @@ fn probabilities<B: Backend>(q: F<B>, k: F<B>, bias: Option<F<B>>) -> F<B> {
     let scores = B::float_mul_scalar(scores, d.powf(-0.5).into());
     match bias {
         Some(bias) => {
-            let [heads, t, _] = bias.shape().dims::<3>();
-            softmax::<B>(B::float_add(scores, B::float_reshape(bias, Shape::new([1, heads, t, t]))))
+            // [heads, T, T], or a single value for all
+            let [heads, rows, columns] = bias.shape().dims::<3>();
+            let bias = B::float_reshape(bias, Shape::new([1, heads, rows, columns]));
+            softmax::<B>(B::float_add(scores, bias))
         }
         None => softmax::<B>(scores),
     }
@@ -221,4 +237,171 @@ pub(crate) fn adamw<B: Backend>(
 pub(crate) fn ema<B: Backend>(teacher: F<B>, student: F<B>, momentum: f64) -> F<B> {
     let kept = B::float_mul_scalar(teacher, momentum.into());
     B::float_add(kept, B::float_mul_scalar(student, (1.0 - momentum).into()))
+}
+
+/// A host's values beside `like`: on its device, of its type.
+fn beside<B: Backend>(like: &F<B>, values: Vec<f64>, shape: &[usize]) -> F<B> {
+    let data = TensorData::new(values, shape.to_vec()).convert_dtype(like.dtype());
+    B::float_from_data(data, &like.device())
+}
+
+/// `factor_b·γ` as `[B, 1, D]`; no factors are factors of 1.
+fn residual_scale<B: Backend>(branch: &F<B>, gamma: F<B>, factors: Vec<f32>) -> F<B> {
+    let [b, _, width] = branch.shape().dims::<3>();
+    let gamma = B::float_reshape(gamma, Shape::new([1, 1, width]));
+    if factors.is_empty() {
+        return gamma;
+    }
+    let factors = beside::<B>(branch, factors.into_iter().map(f64::from).collect(), &[b, 1, 1]);
+    B::float_mul(factors, gamma)
+}
+
+pub(crate) fn residual<B: Backend>(x: F<B>, branch: F<B>, gamma: F<B>, factors: Vec<f32>) -> F<B> {
+    let scale = residual_scale::<B>(&branch, gamma, factors);
+    B::float_add(x, B::float_mul(branch, scale))
+}
+
+pub(crate) fn residual_backward<B: Backend>(
+    branch: F<B>,
+    gamma: F<B>,
+    grad: F<B>,
+    factors: Vec<f32>,
+) -> (F<B>, F<B>) {
+    let [b, _, width] = branch.shape().dims::<3>();
+    let scale = residual_scale::<B>(&branch, gamma, factors.clone());
+    let along = B::float_mul(branch.clone(), grad.clone());
+    let along = match factors.is_empty() {
+        true => along,
+        false => {
+            let factors = beside::<B>(&branch, factors.into_iter().map(f64::from).collect(), &[b, 1, 1]);
+            B::float_mul(along, factors)
+        }
+    };
+    let dgamma = B::float_sum_dim(rows::<B>(along), 0);
+    (B::float_mul(grad, scale), B::float_reshape(dgamma, Shape::new([width])))
+}
+
+fn indices<B: Backend>(like: &F<B>, ids: Vec<u32>) -> IntTensor<B> {
+    let n = ids.len();
+    let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
+    B::int_from_data(TensorData::new(ids, [n]), &like.device())
+}
+
+pub(crate) fn gather<B: Backend>(x: F<B>, ids: Vec<u32>) -> F<B> {
+    let ids = indices::<B>(&x, ids);
+    B::float_select(x, 0, ids)
+}
+
+pub(crate) fn gather_backward<B: Backend>(grad: F<B>, ids: Vec<u32>, n: usize) -> F<B> {
+    let [_, width] = grad.shape().dims::<2>();
+    let zeros = beside::<B>(&grad, vec![0.0; n * width], &[n, width]);
+    let ids = indices::<B>(&grad, ids);
+    B::float_select_assign(zeros, 0, ids, grad, IndexingUpdateOp::Add)
+}
+
+pub(crate) fn patchify<B: Backend>(pixels: F<B>, cut: PatchCut) -> F<B> {
+    let PatchCut { channels, rows, columns, patch_px: p, order } = cut;
+    let b = pixels.shape()[0];
+    let x = B::float_reshape(pixels, Shape::new([b, channels, rows, p, columns, p]));
+    let x = match order {
+        PatchOrder::ChannelFirst => B::float_permute(x, &[0, 2, 4, 1, 3, 5]),
+        PatchOrder::ChannelLast => B::float_permute(x, &[0, 2, 4, 3, 5, 1]),
+    };
+    B::float_reshape(x, Shape::new([b, rows * columns, channels * p * p]))
+}
+
+pub(crate) fn unpatchify<B: Backend>(patches: F<B>, cut: PatchCut) -> F<B> {
+    let PatchCut { channels, rows, columns, patch_px: p, order } = cut;
+    let b = patches.shape()[0];
+    let x = match order {
+        PatchOrder::ChannelFirst => {
+            let x = B::float_reshape(patches, Shape::new([b, rows, columns, channels, p, p]));
+            B::float_permute(x, &[0, 3, 1, 4, 2, 5])
+        }
+        PatchOrder::ChannelLast => {
+            let x = B::float_reshape(patches, Shape::new([b, rows, columns, p, p, channels]));
+            B::float_permute(x, &[0, 5, 1, 3, 2, 4])
+        }
+    };
+    B::float_reshape(x, Shape::new([b, channels, rows * p, columns * p]))
+}
+
+/// `x/τ − max` and `log Σ exp` of it, over the rows of `[n, K]`.
+fn shifted<B: Backend>(x: F<B>, temperature: f64) -> (F<B>, F<B>) {
+    let x = B::float_mul_scalar(x, (1.0 / temperature).into());
+    let x = B::float_sub(x.clone(), B::float_max_dim(x, 1));
+    (x.clone(), B::float_log(B::float_sum_dim(B::float_exp(x), 1)))
+}
+
+pub(crate) fn cross_entropy<B: Backend>(logits: F<B>, targets: F<B>, temperature: f64) -> F<B> {
+    let (shifted, log_sum) = shifted::<B>(logits, temperature);
+    B::float_neg(B::float_sum(B::float_mul(targets, B::float_sub(shifted, log_sum))))
+}
+
+pub(crate) fn cross_entropy_backward<B: Backend>(
+    logits: F<B>,
+    targets: F<B>,
+    grad: F<B>,
+    temperature: f64,
+) -> F<B> {
+    let (shifted, log_sum) = shifted::<B>(logits, temperature);
+    let probabilities = B::float_exp(B::float_sub(shifted, log_sum));
+    let mass = B::float_sum_dim(targets.clone(), 1); // [n, 1]
+    let slope = B::float_sub(B::float_mul(probabilities, mass), targets);
+    let grad = B::float_reshape(grad, Shape::new([1, 1]));
+    B::float_mul(B::float_mul_scalar(slope, (1.0 / temperature).into()), grad)
+}
+
+pub(crate) fn centered_softmax<B: Backend>(logits: F<B>, center: F<B>, temperature: f64) -> F<B> {
+    let k = center.shape()[0];
+    let logits = B::float_sub(logits, B::float_reshape(center, Shape::new([1, k])));
+    softmax::<B>(B::float_mul_scalar(logits, (1.0 / temperature).into()))
+}
+
+pub(crate) fn sum_of_squares<B: Backend>(x: F<B>) -> F<B> {
+    B::float_sum(B::float_mul(x.clone(), x))
+}
+
+/// `[N, N]` distances between patches from a table of offsets.
+fn pairwise(table: &[f64], grid: AttentionGrid) -> Vec<f64> {
+    let AttentionGrid { rows, columns, .. } = grid;
+    let n = rows * columns;
+    let between = |q: usize, k: usize| {
+        let (down, right) = (rows - 1 + k / columns - q / columns, columns - 1 + k % columns - q % columns);
+        table[down * (2 * columns - 1) + right]
+    };
+    (0..n * n).map(|at| between(at / n, at % n)).collect()
+}
+
+pub(crate) fn attention_watched<B: Backend>(
+    qkv: F<B>,
+    bias: F<B>,
+    n_heads: usize,
+    grid: AttentionGrid,
+) -> (F<B>, F<B>) {
+    let [q, k, v] = split::<B>(qkv, n_heads);
+    let p = probabilities::<B>(q, k, Some(bias)); // [B, heads, T, T]
+    let [b, heads, t, _] = p.shape().dims::<4>();
+    let (prefix, n) = (grid.n_prefix, grid.rows * grid.columns);
+    assert_eq!(t, prefix + n, "attention: {t} tokens for a grid of {grid:?}");
+    let full = Slice::full();
+    let from = |first: usize, last: usize| Slice::new(first as isize, Some(last as isize), 1);
+    let mean = |x: F<B>, n_rows: usize| {
+        let sum = B::float_sum_dim(B::float_sum_dim(x, 3), 2);
+        B::float_reshape(B::float_mul_scalar(sum, (1.0 / n_rows as f64).into()), Shape::new([b, heads, 1]))
+    };
+    // p·ln p is 0 where p is 0: the smallest normal number stands in for it.
+    let log = B::float_log(B::float_clamp_min(p.clone(), f64::from(f32::MIN_POSITIVE).into()));
+    let entropy = B::float_neg(mean(B::float_mul(p.clone(), log), t));
+    let class = mean(B::float_slice(p.clone(), &[full, full, from(prefix, t), from(0, 1)]), n);
+    let patches = B::float_slice(p.clone(), &[full, full, from(prefix, t), from(prefix, t)]);
+    let rest = B::float_sum_dim(patches.clone(), 3); // [B, heads, N, 1]
+    let rest = B::float_clamp_min(rest, f64::from(f32::MIN_POSITIVE).into());
+    let distance = |table: Vec<f64>| {
+        let table = beside::<B>(&patches, pairwise(&table, grid), &[1, 1, n, n]);
+        mean(B::float_div(B::float_mul(patches.clone(), table), rest.clone()), n)
+    };
+    let far = [distance(grid.unit_distances()), distance(grid.patch_distances())];
+    let found = B::float_cat([entropy, class].into_iter().chain(far).collect(), 2);
+    (merge::<B>(B::float_matmul(p, v)), found)
 }

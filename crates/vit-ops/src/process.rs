@@ -1,7 +1,5 @@
 //! Settings of the process: the allocator, the threads, and what the machine offers.
 
-use burn::tensor::Device;
-
 /// The global allocator for binaries; with [`keep_pages`] it hands freed pages out again instead of returning them.
 pub type Allocator = mimalloc::MiMalloc;
 
@@ -16,18 +14,17 @@ pub fn keep_pages() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
-/// The CPU device.
-#[cfg(feature = "flex")]
-pub fn cpu_device() -> Device {
-    Device::flex()
-}
-
 /// Sets the number of worker threads of the process; the first call wins.
 ///
 /// # Errors
 /// When the pool was already started.
 pub fn set_threads(n_threads: usize) -> Result<(), String> {
     rayon::ThreadPoolBuilder::new().num_threads(n_threads).build_global().map_err(|error| error.to_string())
+}
+
+/// The number of worker threads of the process.
+pub fn n_threads() -> usize {
+    rayon::current_num_threads()
 }
 
 /// Which kernels run on this processor: `avx512`, `avx2` or `portable`.

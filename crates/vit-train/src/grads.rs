@@ -83,7 +83,7 @@ impl Grads {
 
 /// `‖g‖`
 fn norm(grad: &Tensor<1>) -> f64 {
-    f64::from((grad.clone() * grad.clone()).sum().into_scalar::<f32>()).sqrt()
+    f64::from(vit_ops::sum_of_squares(grad.clone()).into_scalar::<f32>()).sqrt()
 }
 
 struct Take {

@@ -2,7 +2,7 @@
 
 use crate::mask::{MaskIds, random_masks};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{
@@ -162,12 +162,11 @@ impl MaeNet {
         let mask_row = b * t;
         let mut order = Vec::with_capacity(b * (n + 1));
         for (image, restore) in ids.ids_restore.chunks_exact(n).enumerate() {
-            order.push((image * t) as i32);
+            order.push((image * t) as u32);
             let row = |&place: &usize| if place < kept { image * t + 1 + place } else { mask_row };
-            order.extend(restore.iter().map(|place| row(place) as i32));
+            order.extend(restore.iter().map(|place| row(place) as u32));
         }
-        let order = Tensor::<1, Int>::from_data(TensorData::new(order, [b * (n + 1)]), &rows.device());
-        rows.select(0, order).reshape([b, n + 1, width])
+        vit_ops::gather_rows(rows, order).reshape([b, n + 1, width])
     }
 
     /// The loss: `Σ over masked (mean over P·P·3 of (prediction − target)²) / number masked`.
@@ -182,17 +181,11 @@ impl MaeNet {
         let target = if norm_pix { normalize_patches(target) } else { target };
         // Only the masked rows enter: picked first, so that nothing is computed for the others.
         let [b, n, values] = predicted.patches.dims();
-        let masked: Vec<i32> =
-            (0..b * n).filter(|&patch| ids.mask[patch]).map(|patch| patch as i32).collect();
-        let n_masked = masked.len();
-        let device = predicted.patches.device();
-        let rows = |x: Tensor<3>, device: &Device| {
-            let order = Tensor::<1, Int>::from_data(TensorData::new(masked.clone(), [n_masked]), device);
-            x.reshape([b * n, values]).select(0, order)
-        };
-        let target = rows(target.clone(), &target.device());
-        let target = Tensor::<2>::from_data(target.into_data(), &device);
-        let difference = rows(predicted.patches.clone(), &device) - target;
+        let masked: Vec<u32> =
+            (0..b * n).filter(|&patch| ids.mask[patch]).map(|patch| patch as u32).collect();
+        let rows = |x: Tensor<3>| vit_ops::gather_rows(x.reshape([b * n, values]), masked.clone());
+        let target = Tensor::from_inner(rows(target));
+        let difference = rows(predicted.patches.clone()) - target;
         (difference.clone() * difference).mean()
     }
 }

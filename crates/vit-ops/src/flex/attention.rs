@@ -2,6 +2,7 @@
 //!
 //! The backward pass computes the probabilities again instead of keeping them.
 
+use super::buffer::fill_with;
 use super::linear::{View, matmul};
 use super::simd::{exp, simd, sum};
 use burn::tensor::Shape;
@@ -25,7 +26,7 @@ impl Size {
 }
 
 /// Queries whose scores are held at once.
-const TILE: usize = 128;
+pub(super) const TILE: usize = 128;
 
 simd! {
     /// Softmax of each row of `[rows, t]`, in place.
@@ -74,7 +75,7 @@ simd! {
 }
 
 /// One head of one image inside the fused projections.
-struct Head<'a> {
+pub(super) struct Head<'a> {
     q: &'a [f32],
     k: View<'a>,
     v: View<'a>,
@@ -85,7 +86,7 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn new(image: &'a [f32], bias: Option<&'a [f32]>, head: usize, size: Size) -> Self {
+    pub(super) fn new(image: &'a [f32], bias: Option<&'a [f32]>, head: usize, size: Size) -> Self {
         let Size { t, n_heads, d, .. } = size;
         let (width, stride) = (n_heads * d, 3 * n_heads * d);
         let slab = |part: usize| &image[part * width + head * d..];
@@ -98,8 +99,23 @@ impl<'a> Head<'a> {
         View::strided(&self.q[first * self.stride..], n, self.size.d, self.stride)
     }
 
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The values of all tokens, `[t, d]`.
+    pub(super) fn values(&self) -> View<'a> {
+        self.v
+    }
+
     /// The probabilities of queries `first..first + n`, `[n, t]`.
     fn probabilities(&self, first: usize, n: usize, out: &mut [f32]) {
+        self.scores(first, n, out);
+        softmax_rows(out, self.size.t);
+    }
+
+    /// The scores of queries `first..first + n`, `[n, t]`.
+    pub(super) fn scores(&self, first: usize, n: usize, out: &mut [f32]) {
         let t = self.size.t;
         let scale = (self.size.d as f32).powf(-0.5);
         let product = (self.queries(first, n), self.k.transposed());
@@ -107,7 +123,6 @@ impl<'a> Head<'a> {
         if let Some(bias) = self.bias {
             add(out, &bias[first * t..]);
         }
-        softmax_rows(out, t);
     }
 
     /// The probabilities `p` of queries `first..first + n` and their gradient `dp`, each `[n, t]`; `grad` is that of
@@ -131,17 +146,13 @@ impl<'a> Head<'a> {
 }
 
 /// The tiles of `t` queries: first and count.
-fn tiles(t: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn tiles(t: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..t).step_by(TILE).map(move |first| (first, TILE.min(t - first)))
 }
 
 pub(super) fn forward(qkv: &[f32], bias: Option<&[f32]>, size: Size) -> Vec<f32> {
     let Size { b, t, n_heads, d } = size;
     let width = n_heads * d;
-    let mut out = vec![0.0; b * t * width];
-    if out.is_empty() {
-        return out;
-    }
     let one_head = |image: &[f32], head: usize, out: &mut [f32], p: &mut Vec<f32>| {
         let head_view = Head::new(image, bias, head, size);
         for (first, n) in tiles(t) {
@@ -151,15 +162,12 @@ pub(super) fn forward(qkv: &[f32], bias: Option<&[f32]>, size: Size) -> Vec<f32>
             matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
         }
     };
-    out.par_chunks_mut(t * width).zip(qkv.par_chunks(3 * t * width)).for_each_init(
-        Vec::new,
-        |p, (out, image)| {
-            for head in 0..n_heads {
-                one_head(image, head, out, p);
-            }
-        },
-    );
-    out
+    fill_with(b * t * width, t * width, Vec::new, |p, at, out| {
+        let image = &qkv[at * 3 * t * width..][..3 * t * width];
+        for head in 0..n_heads {
+            one_head(image, head, out, p);
+        }
+    })
 }
 
 /// Room that one task uses again from head to head.
@@ -172,18 +180,13 @@ struct Scratch {
 pub(super) fn backward(qkv: &[f32], bias: Option<&[f32]>, grad: &[f32], size: Size) -> Vec<f32> {
     let Size { t, n_heads, d, .. } = size;
     let width = n_heads * d;
-    let mut dqkv = vec![0.0; qkv.len()];
-    if dqkv.is_empty() {
-        return dqkv;
-    }
-    dqkv.par_chunks_mut(3 * t * width)
-        .zip(qkv.par_chunks(3 * t * width).zip(grad.par_chunks(t * width)))
-        .for_each_init(Scratch::default, |scratch, (dqkv, (image, grad))| {
-            for head in 0..n_heads {
-                backward_head(&Head::new(image, bias, head, size), head, grad, dqkv, scratch);
-            }
-        });
-    dqkv
+    let of_image = 3 * t * width;
+    fill_with(qkv.len(), of_image, Scratch::default, |scratch, at, dqkv| {
+        let (image, grad) = (&qkv[at * of_image..][..of_image], &grad[at * t * width..][..t * width]);
+        for head in 0..n_heads {
+            backward_head(&Head::new(image, bias, head, size), head, grad, dqkv, scratch);
+        }
+    })
 }
 
 /// The gradient of the bias, `[heads, T, T]`: that of the scores, summed over images in order.

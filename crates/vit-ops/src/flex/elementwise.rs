@@ -1,7 +1,8 @@
 //! One pass over memory each: GELU and the gated activations with their gradients, AdamW, the moving average.
 
-use super::simd::{CHUNK, exp, normal, simd};
-use crate::{AdamWStep, Gate};
+use super::buffer::fill;
+use super::simd::{CHUNK, exp, normal, simd, sum};
+use crate::{AdamWStep, Curve, Gate};
 use rayon::prelude::*;
 
 simd! {
@@ -23,18 +24,15 @@ simd! {
 
 /// `x·Φ(x)`
 pub(super) fn gelu(x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gelu_into(x, y));
-    y
+    fill(x.len(), CHUNK, |at, y| gelu_into(&x[at * CHUNK..][..y.len()], y))
 }
 
 /// `dy·(Φ(x) + x·φ(x))`
 pub(super) fn gelu_backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
-        .for_each(|(dx, (x, grad))| gelu_backward_into(x, grad, dx));
-    dx
+    fill(x.len(), CHUNK, |at, dx| {
+        let here = at * CHUNK..at * CHUNK + dx.len();
+        gelu_backward_into(&x[here.clone()], &grad[here], dx);
+    })
 }
 
 simd! {
@@ -58,19 +56,69 @@ simd! {
 /// `x·σ(g(x))`
 pub(super) fn gated(x: &[f32], gate: Gate) -> Vec<f32> {
     let (linear, cubic) = (gate.linear as f32, gate.cubic as f32);
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| gated_into(x, y, linear, cubic));
-    y
+    fill(x.len(), CHUNK, |at, y| gated_into(&x[at * CHUNK..][..y.len()], y, linear, cubic))
 }
 
 /// `dy·σ(g)·(1 + x·g'·(1 − σ(g)))`
 pub(super) fn gated_backward(x: &[f32], grad: &[f32], gate: Gate) -> Vec<f32> {
     let (linear, cubic) = (gate.linear as f32, gate.cubic as f32);
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
-        .for_each(|(dx, (x, grad))| gated_backward_into(x, grad, dx, linear, cubic));
-    dx
+    fill(x.len(), CHUNK, |at, dx| {
+        let here = at * CHUNK..at * CHUNK + dx.len();
+        gated_backward_into(&x[here.clone()], &grad[here], dx, linear, cubic);
+    })
+}
+
+/// An activation as a new buffer.
+pub(super) fn curve(x: &[f32], curve: Curve) -> Vec<f32> {
+    match curve {
+        Curve::Gelu => gelu(x),
+        Curve::Gated(gate) => gated(x, gate),
+    }
+}
+
+/// Its gradient.
+pub(super) fn curve_backward(x: &[f32], grad: &[f32], curve: Curve) -> Vec<f32> {
+    match curve {
+        Curve::Gelu => gelu_backward(x, grad),
+        Curve::Gated(gate) => gated_backward(x, grad, gate),
+    }
+}
+
+simd! {
+    fn gelu_in_place(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x *= normal(*x).0;
+        }
+    }
+}
+
+simd! {
+    fn gated_in_place(x: &mut [f32], linear: f32, cubic: f32) {
+        for x in x.iter_mut() {
+            *x /= 1.0 + exp(-*x * (linear + cubic * (*x * *x)));
+        }
+    }
+}
+
+/// An activation over the values themselves.
+pub(super) fn curve_in_place(x: &mut [f32], curve: Curve) {
+    x.par_chunks_mut(CHUNK).for_each(|x| match curve {
+        Curve::Gelu => gelu_in_place(x),
+        Curve::Gated(Gate { linear, cubic }) => gated_in_place(x, linear as f32, cubic as f32),
+    });
+}
+
+simd! {
+    fn squares(x: &[f32]) -> f32 {
+        sum(x.len(), |i| x[i] * x[i])
+    }
+}
+
+/// `Σ x²`: chunks in f32, then in order in f64.
+pub(super) fn sum_of_squares(x: &[f32]) -> f64 {
+    const SHORT: usize = 4096;
+    let parts: Vec<f64> = x.par_chunks(SHORT).map(|x| f64::from(squares(x))).collect();
+    parts.iter().sum()
 }
 
 simd! {

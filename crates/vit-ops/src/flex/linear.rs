@@ -1,5 +1,6 @@
 //! `x·Wᵀ + b` and its gradients: the bias is written first and the product added to it in one pass.
 
+use super::buffer::repeat;
 use super::simd::simd;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -46,20 +47,51 @@ pub(super) fn matmul(
     accumulate: bool,
     parallelism: Parallelism,
 ) {
-    let (m, k, n) = (a.rows, a.columns, b.columns);
+    let (m, n) = (a.rows, b.columns);
     if m == 0 || n == 0 {
         return;
     }
-    assert!(b.rows == k && a.reaches() <= a.values.len() && b.reaches() <= b.values.len());
     assert!(n <= out_stride && (m - 1) * out_stride + n <= out.len());
-    // SAFETY: the assertions above keep every row and column of all three matrices inside their slices, and `out`
-    // is borrowed mutably, so it overlaps neither operand.
+    // SAFETY: the assertion keeps every row and column inside `out`, which is borrowed mutably.
+    unsafe { product(out.as_mut_ptr(), out_stride, (a, b), scale, accumulate, parallelism) };
+}
+
+/// `a·b` as a new matrix.
+fn new_matmul((a, b): (View, View), parallelism: Parallelism) -> Vec<f32> {
+    let n = a.rows * b.columns;
+    if n == 0 || a.columns == 0 {
+        return vec![0.0; n];
+    }
+    let mut out: Vec<f32> = Vec::with_capacity(n);
+    // SAFETY: the buffer has room for `a.rows` rows of `b.columns` values, and a product that does not accumulate writes
+    // every one of them before any is read.
+    unsafe {
+        product(out.as_mut_ptr(), b.columns, (a, b), 1.0, false, parallelism);
+        out.set_len(n);
+    }
+    out
+}
+
+/// # Safety
+/// `out` must be valid for writes of `a.rows` rows of `b.columns` values, `out_stride` apart, and for reads where it
+/// accumulates; it must overlap neither operand.
+unsafe fn product(
+    out: *mut f32,
+    out_stride: usize,
+    (a, b): (View, View),
+    scale: f32,
+    accumulate: bool,
+    parallelism: Parallelism,
+) {
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    assert!(b.rows == k && a.reaches() <= a.values.len() && b.reaches() <= b.values.len());
+    // SAFETY: the assertion keeps every row and column of both operands inside their slices; the caller vouches for `out`.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             out_stride as isize,
             accumulate,
@@ -86,10 +118,7 @@ fn threads(m: usize, n: usize, k: usize) -> Parallelism {
 
 pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
     let n = x.len() / n_in.max(1);
-    let mut y = Vec::with_capacity(n * n_out);
-    for _ in 0..n {
-        y.extend_from_slice(bias);
-    }
+    let mut y = repeat(bias, n);
     let product = (View::new(x, n, n_in), View::new(weight, n_out, n_in).transposed());
     matmul(&mut y, n_out, product, 1.0, true, threads(n, n_out, n_in));
     y
@@ -106,10 +135,8 @@ pub(super) fn backward(
     let n = grad.len() / n_out.max(1);
     let grad_view = View::new(grad, n, n_out);
     let parallelism = threads(n, n_out, n_in);
-    let mut dx = vec![0.0; n * n_in];
-    matmul(&mut dx, n_in, (grad_view, View::new(weight, n_out, n_in)), 1.0, false, parallelism);
-    let mut dw = vec![0.0; n_out * n_in];
-    matmul(&mut dw, n_in, (grad_view.transposed(), View::new(x, n, n_in)), 1.0, false, parallelism);
+    let dx = new_matmul((grad_view, View::new(weight, n_out, n_in)), parallelism);
+    let dw = new_matmul((grad_view.transposed(), View::new(x, n, n_in)), parallelism);
     (dx, dw, column_sums(grad, n_out))
 }
 

@@ -1,12 +1,16 @@
 //! Fused kernels of the CPU backend; anything that is not contiguous f32 falls back to the portable bodies.
 
 mod attention;
+mod buffer;
 mod elementwise;
 mod linear;
 mod norm;
+mod patches;
+mod rows;
 mod simd;
+mod watched;
 
-use crate::{AdamWStep, Gate, VitBackend, portable};
+use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, VitBackend, portable};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
@@ -89,6 +93,167 @@ impl VitBackend for Flex {
         }
         let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
         tensor(elementwise::gated_backward(values(&x), values(&grad), gate), x.shape())
+    }
+
+    fn vit_linear_curve(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, curve: Curve) -> FlexTensor {
+        let y = Self::vit_linear(x, weight, bias);
+        if !all_f32(&[&y]) {
+            return portable::curve::<Self>(y, curve);
+        }
+        let mut y = owned(y);
+        elementwise::curve_in_place(y.storage_mut(), curve);
+        y
+    }
+
+    fn vit_linear_curve_forward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        curve: Curve,
+    ) -> (FlexTensor, FlexTensor) {
+        let before = Self::vit_linear(x, weight, bias);
+        if !all_f32(&[&before]) {
+            return (before.clone(), portable::curve::<Self>(before, curve));
+        }
+        let y = tensor(elementwise::curve(values(&before), curve), before.shape());
+        (before, y)
+    }
+
+    fn vit_linear_curve_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        before: FlexTensor,
+        grad: FlexTensor,
+        curve: Curve,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !all_f32(&[&before, &grad]) {
+            let grad = portable::curve_backward::<Self>(before, grad, curve);
+            return portable::linear_backward::<Self>(x, weight, grad);
+        }
+        let (before, grad) = (before.to_contiguous(), grad.to_contiguous());
+        let grad = tensor(elementwise::curve_backward(values(&before), values(&grad), curve), grad.shape());
+        Self::vit_linear_backward(x, weight, grad)
+    }
+
+    fn vit_residual(x: FlexTensor, branch: FlexTensor, gamma: FlexTensor, factors: Vec<f32>) -> FlexTensor {
+        if !all_f32(&[&x, &branch, &gamma]) {
+            return portable::residual::<Self>(x, branch, gamma, factors);
+        }
+        let (x, branch, gamma) = (x.to_contiguous(), branch.to_contiguous(), gamma.to_contiguous());
+        let [_, t, width] = x.shape().dims::<3>();
+        let y = rows::residual(values(&x), values(&branch), values(&gamma), &factors, t * width);
+        tensor(y, x.shape())
+    }
+
+    fn vit_residual_backward(
+        branch: FlexTensor,
+        gamma: FlexTensor,
+        grad: FlexTensor,
+        factors: Vec<f32>,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&branch, &gamma, &grad]) {
+            return portable::residual_backward::<Self>(branch, gamma, grad, factors);
+        }
+        let (branch, gamma, grad) = (branch.to_contiguous(), gamma.to_contiguous(), grad.to_contiguous());
+        let [_, t, width] = branch.shape().dims::<3>();
+        let (dbranch, dgamma) =
+            rows::residual_backward(values(&branch), values(&gamma), values(&grad), &factors, t * width);
+        (tensor(dbranch, branch.shape()), tensor(dgamma, gamma.shape()))
+    }
+
+    fn vit_gather(x: FlexTensor, ids: Vec<u32>) -> FlexTensor {
+        if !all_f32(&[&x]) {
+            return portable::gather::<Self>(x, ids);
+        }
+        let x = x.to_contiguous();
+        let shape = Shape::new([ids.len(), width(&x)]);
+        tensor(rows::gather(values(&x), width(&x), &ids), shape)
+    }
+
+    fn vit_gather_backward(grad: FlexTensor, ids: Vec<u32>, n: usize) -> FlexTensor {
+        if !all_f32(&[&grad]) {
+            return portable::gather_backward::<Self>(grad, ids, n);
+        }
+        let grad = grad.to_contiguous();
+        let shape = Shape::new([n, width(&grad)]);
+        tensor(rows::gather_backward(values(&grad), width(&grad), &ids, n), shape)
+    }
+
+    fn vit_patchify(pixels: FlexTensor, cut: PatchCut) -> FlexTensor {
+        if !all_f32(&[&pixels]) {
+            return portable::patchify::<Self>(pixels, cut);
+        }
+        let pixels = pixels.to_contiguous();
+        let of_patch = cut.channels * cut.patch_px * cut.patch_px;
+        let shape = Shape::new([pixels.shape()[0], cut.rows * cut.columns, of_patch]);
+        tensor(patches::patchify(values(&pixels), cut), shape)
+    }
+
+    fn vit_unpatchify(patches: FlexTensor, cut: PatchCut) -> FlexTensor {
+        if !all_f32(&[&patches]) {
+            return portable::unpatchify::<Self>(patches, cut);
+        }
+        let patches = patches.to_contiguous();
+        let PatchCut { channels, rows, columns, patch_px, .. } = cut;
+        let shape = Shape::new([patches.shape()[0], channels, rows * patch_px, columns * patch_px]);
+        tensor(patches::unpatchify(values(&patches), cut), shape)
+    }
+
+    fn vit_cross_entropy(logits: FlexTensor, targets: FlexTensor, temperature: f64) -> FlexTensor {
+        if !all_f32(&[&logits, &targets]) {
+            return portable::cross_entropy::<Self>(logits, targets, temperature);
+        }
+        let (logits, targets) = (logits.to_contiguous(), targets.to_contiguous());
+        let loss = rows::cross_entropy(values(&logits), values(&targets), width(&logits), temperature);
+        tensor(vec![loss as f32], Shape::new([1]))
+    }
+
+    fn vit_cross_entropy_backward(
+        logits: FlexTensor,
+        targets: FlexTensor,
+        grad: FlexTensor,
+        temperature: f64,
+    ) -> FlexTensor {
+        if !all_f32(&[&logits, &targets, &grad]) {
+            return portable::cross_entropy_backward::<Self>(logits, targets, grad, temperature);
+        }
+        let (logits, targets, grad) = (logits.to_contiguous(), targets.to_contiguous(), grad.to_contiguous());
+        let (k, scale) = (width(&logits), values(&grad)[0]);
+        let dlogits = rows::cross_entropy_backward(values(&logits), values(&targets), scale, k, temperature);
+        tensor(dlogits, logits.shape())
+    }
+
+    fn vit_centered_softmax(logits: FlexTensor, center: FlexTensor, temperature: f64) -> FlexTensor {
+        if !all_f32(&[&logits, &center]) {
+            return portable::centered_softmax::<Self>(logits, center, temperature);
+        }
+        let (logits, center) = (logits.to_contiguous(), center.to_contiguous());
+        tensor(rows::centered_softmax(values(&logits), values(&center), temperature), logits.shape())
+    }
+
+    fn vit_sum_of_squares(x: FlexTensor) -> FlexTensor {
+        if !all_f32(&[&x]) {
+            return portable::sum_of_squares::<Self>(x);
+        }
+        let x = x.to_contiguous();
+        tensor(vec![elementwise::sum_of_squares(values(&x)) as f32], Shape::new([1]))
+    }
+
+    fn vit_attention_watched(
+        qkv: FlexTensor,
+        bias: FlexTensor,
+        n_heads: usize,
+        grid: AttentionGrid,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&qkv, &bias]) {
+            return portable::attention_watched::<Self>(qkv, bias, n_heads, grid);
+        }
+        let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
+        let size = attention_size(&qkv, n_heads);
+        // A single value for all scores changes no probability.
+        let bias = (bias.shape().num_elements() > 1).then(|| values(&bias));
+        let (out, found) = watched::forward(values(&qkv), bias, size, grid);
+        (tensor(out, size.merged()), tensor(found, Shape::new([size.b, n_heads, watched::STATISTICS])))
     }
 
     fn vit_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {

@@ -1,5 +1,6 @@
 //! LayerNorm and its gradients, row by row in registers.
 
+use super::buffer::fill;
 use super::linear::column_sums;
 use super::simd::{simd, sum};
 use rayon::prelude::*;
@@ -52,9 +53,7 @@ simd! {
 
 pub(super) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> {
     let block = BLOCK_ROWS * gamma.len();
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| forward_rows(x, gamma, beta, eps, y));
-    y
+    fill(x.len(), block, |at, y| forward_rows(&x[at * block..][..y.len()], gamma, beta, eps, y))
 }
 
 /// `(dx, dγ, dβ)`; the sums over rows go through fixed blocks, added in order.
