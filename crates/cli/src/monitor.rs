@@ -216,4 +216,39 @@ mod tests {
         let [knn, linear] = score((&train, &test), labels, 2);
         assert!((knn - 2.0 / 3.0).abs() < 1e-12 && (linear - 2.0 / 3.0).abs() < 1e-12, "{knn}, {linear}");
     }
+
+    #[test]
+    fn views_that_are_kept_and_views_that_are_cut_anew_score_the_same() {
+        let text = "objective = 'mae'\nmodel = 'vit:dim=32,depth=1,heads=4,patch=16,image=64'\ndata = 'part-shapes'\n\
+                    [views]\nsize_px = 64\nnormalize = 'half'\n[train.monitor]\nn_train = 24\nn_test = 13\n";
+        let table = report::recipe::parse_table(text, "a test").expect("TOML");
+        let recipe: PretrainRecipe = report::recipe::from_table(table, "a test").expect("a recipe");
+        let side = |split, role| {
+            let data: Arc<dyn Dataset> =
+                Arc::from(vit_data::open("part-shapes", split, 0).expect("built in"));
+            Passage { role, indices: Arc::new((0..60).collect()), data }
+        };
+        let train = side(vit_data::Split::Train, vit_features::Role::Train);
+        let test = side(vit_data::Split::Test, vit_features::Role::Test);
+        let device = vit_ops::cpu_device();
+        let monitor = |recipe: &PretrainRecipe| {
+            HeldOut::of(recipe, (&train, Some(&test)), &device, 0).expect("a normalization that is known")
+        };
+        let kept = monitor(&recipe).expect("scores are wanted");
+        let anew = HeldOut { is_kept: false, ..monitor(&recipe).expect("scores are wanted") };
+        assert_eq!(kept.n_images(), 24 + 13);
+        let config = vit_core::arch(&recipe.model).expect("an architecture");
+        let encoder = vit_core::weights::ModelConfig::Vit(config).init(&device, 0);
+        let scores = kept.scores(&encoder).expect("scores");
+        let names: Vec<&str> = scores.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["knn_top1_cls", "linear_top1_cls", "knn_top1_mean", "linear_top1_mean"]);
+        assert!(scores.iter().all(|(_, score)| (0.0..=1.0).contains(score)), "{scores:?}");
+        // The second time the kept views are used.
+        assert_eq!(kept.scores(&encoder).expect("scores"), scores);
+        assert_eq!(anew.scores(&encoder).expect("scores"), scores);
+
+        let mut off = recipe.clone();
+        off.train.monitor.n_train = 0;
+        assert!(monitor(&off).is_none());
+    }
 }

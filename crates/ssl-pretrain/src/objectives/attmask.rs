@@ -140,9 +140,13 @@ impl Scheme for AttMaskConfig {
             });
             masks.collect::<Vec<bool>>()
         };
-        let columns =
-            [("high", MaskStrategy::High), ("hint", MaskStrategy::Hint), ("low", MaskStrategy::Low)];
-        let columns = columns.map(|(name, strategy)| (name, masks_of(strategy)));
+        let mut strategies =
+            vec![("high", MaskStrategy::High), ("hint", MaskStrategy::Hint), ("low", MaskStrategy::Low)];
+        if self.mask.strategy == MaskStrategy::Random {
+            strategies.insert(0, ("random, as in training", MaskStrategy::Random));
+        }
+        let columns = strategies.into_iter().map(|(name, strategy)| (name, masks_of(strategy)));
+        let columns: Vec<(&str, Vec<bool>)> = columns.collect();
         mask_preview(
             &batch.views[0],
             patch_px,
