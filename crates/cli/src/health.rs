@@ -1,7 +1,7 @@
 //! What a run's log tells of its health, as figures and sentences of its report.
 
 use anyhow::Context;
-use report::{Block, Figure, FigureData, LinePlot, Report, Series};
+use report::{Block, Figure, FigureData, LinePlot, Metric, Report, Series};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,8 +15,17 @@ const SHARES: [(&str, &str); 5] = [
     ("head_std", "spread of the head's output"),
 ];
 
-/// Curves of the health of training, and the alarms that were raised; nothing where nothing was looked at.
-pub(crate) fn describe(report: &mut Report, log: &Path) -> anyhow::Result<()> {
+/// Scores of the encoder on held-out data, with what they are called in a figure.
+pub(crate) const SCORES: [(&str, &str); 4] = [
+    ("knn_top1_cls", "kNN, class token"),
+    ("knn_top1_mean", "kNN, mean of the patches"),
+    ("linear_top1_cls", "linear probe, class token"),
+    ("linear_top1_mean", "linear probe, mean of the patches"),
+];
+
+/// Curves of the health of training and of the encoder's scores, and the alarms that were raised; nothing where nothing
+/// was looked at.
+pub(crate) fn describe(report: &mut Report, log: &Path, n_classes: usize) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(log).with_context(|| format!("cannot read the log {}", log.display()))?;
     let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
@@ -25,7 +34,7 @@ pub(crate) fn describe(report: &mut Report, log: &Path) -> anyhow::Result<()> {
         let line: Value =
             serde_json::from_str(line).with_context(|| format!("malformed log {}", log.display()))?;
         let Some(epoch) = line["epoch"].as_f64() else { continue };
-        for name in SHARES.iter().map(|(name, _)| *name).chain(["rank_me"]) {
+        for name in SHARES.iter().chain(&SCORES).map(|(name, _)| *name).chain(["rank_me"]) {
             if let Some(value) = line[name].as_f64() {
                 curves.entry(name.to_owned()).or_default().push((epoch, value));
             }
@@ -59,10 +68,36 @@ pub(crate) fn describe(report: &mut Report, log: &Path) -> anyhow::Result<()> {
             vec![Series::new("RankMe", rank.clone())],
         ));
     }
+    let scores =
+        SCORES.iter().filter_map(|(name, label)| Some(Series::new(*label, curves.get(*name)?.clone())));
+    let scores: Vec<Series> = scores.collect();
+    if !scores.is_empty() {
+        for (name, _) in SCORES {
+            let last = curves.get(name).and_then(|curve| curve.last());
+            report.metrics.extend(last.map(|(_, value)| Metric::new(name, *value, "ratio")));
+        }
+        report.figures.push(scores_figure(scores, n_classes));
+    }
     if !alarms.is_empty() {
         report.story.push(Block::Text(format!("Alarms: {}.", alarms.join("; "))));
     }
     Ok(())
+}
+
+/// Scores over the epochs, with chance.
+pub(crate) fn scores_figure(series: Vec<Series>, n_classes: usize) -> Figure {
+    let mut figure = figure(
+        "scores",
+        "What the features tell on the way",
+        "top-1",
+        "Accuracy on a few held-out samples, learned from a few hundred of the training side: a trend, not the number \
+         that a probe of the whole data gives. The first point is the untrained encoder.",
+        series,
+    );
+    if let FigureData::Line(plot) = &mut figure.data {
+        plot.reference_lines.push(("chance".into(), 1.0 / n_classes.max(1) as f64));
+    }
+    figure
 }
 
 fn figure(name: &str, title: &str, y_label: &str, caption: &str, series: Vec<Series>) -> Figure {

@@ -5,11 +5,13 @@
 mod args;
 mod builtin;
 mod commands;
+mod continued;
 mod data;
 mod embedding;
 mod expect;
 mod health;
 mod models;
+mod monitor;
 mod names;
 mod outcome;
 mod progress;

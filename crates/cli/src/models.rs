@@ -169,12 +169,26 @@ pub(crate) fn open(text: &str, words: &Words, settings: &Settings) -> anyhow::Re
     })
 }
 
-/// The Vision Transformer of a weights file or run folder, and the digest of its file.
+/// What the architecture that is trained says of a file that cannot say it itself: how many heads there are.
+///
+/// # Errors
+/// When the architecture is not written as they are.
+pub(crate) fn heads_of(architecture: &str) -> anyhow::Result<Words> {
+    let heads = arch(architecture).map_err(|problem| anyhow!("model: {problem}"))?.n_heads;
+    Ok(Words { arch: Some(format!("vit:heads={heads}")), ..Words::default() })
+}
+
+/// The Vision Transformer of a weights file or run folder, from which `architecture` starts, and the digest of its file.
 ///
 /// # Errors
 /// When there is none, or it is of another kind.
-pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, String)> {
-    let model = open(text, &Words::default(), settings)?;
+pub(crate) fn open_vit(text: &str, architecture: &str, settings: &Settings) -> anyhow::Result<(Vit, String)> {
+    let foreign = match weights_file(text)? {
+        Some(file) => !is_own(&TensorFile::open(&file)?),
+        None => false,
+    };
+    let words = if foreign { heads_of(architecture)? } else { Words::default() };
+    let model = open(text, &words, settings)?;
     match model.backbone {
         _ if model.is_untrained => {
             bail!("init_from: expected a weights file or a run folder; found random weights: {text}")
@@ -184,11 +198,16 @@ pub(crate) fn open_vit(text: &str, settings: &Settings) -> anyhow::Result<(Vit, 
     }
 }
 
+/// Whether a file was written by us, under our names, and says everything.
+fn is_own(file: &TensorFile) -> bool {
+    file.metadata().is_some() && file.meta().get("format").is_none()
+}
+
 fn from_file(text: &str, path: &Path, words: &Words, settings: &Settings) -> anyhow::Result<Model> {
     let file = TensorFile::open(path)?;
     let sha256 = || sha256_of_file(path);
     // Our own files say everything; they are held to it name by name. What was exported may have other names.
-    if file.metadata().is_some() && file.meta().get("format").is_none() && words.is_empty() {
+    if is_own(&file) && words.is_empty() {
         let input = weights::input_of(&file);
         let normalize = match input {
             Some(input) => Normalize { mean: input.mean, std: input.std },

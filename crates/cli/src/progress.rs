@@ -1,11 +1,12 @@
 //! Progress on stderr: bars on a terminal, plain lines elsewhere, nothing with `-q`; and Ctrl-C.
 
 use crate::args::Common;
+use crate::monitor::HeldOut;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use vit_train::{Flow, StepReport, Watch};
+use vit_train::{Flow, Monitor, StepReport, Watch};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -167,12 +168,13 @@ pub(crate) struct TrainWatch<'a> {
     progress: &'a Progress,
     label: String,
     task: Option<Task>,
+    held_out: Option<HeldOut>,
 }
 
 impl<'a> TrainWatch<'a> {
-    /// A watch that has not seen a step yet.
-    pub(crate) fn new(progress: &'a Progress, label: &str) -> Self {
-        Self { progress, label: label.to_owned(), task: None }
+    /// A watch that has not seen a step yet, with what scores the encoder on the way.
+    pub(crate) fn new(progress: &'a Progress, label: &str, held_out: Option<HeldOut>) -> Self {
+        Self { progress, label: label.to_owned(), task: None, held_out }
     }
 
     /// Training is over.
@@ -198,5 +200,9 @@ impl Watch for TrainWatch<'_> {
 
     fn note(&mut self, sentence: &str) {
         self.progress.say(sentence);
+    }
+
+    fn monitor(&self) -> Option<&dyn Monitor> {
+        self.held_out.as_ref().map(|held_out| held_out as &dyn Monitor)
     }
 }

@@ -5,6 +5,7 @@ mod desk;
 use desk::Desk;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Cases with one encoder whose blocks or tokens are known.
@@ -292,4 +293,97 @@ fn export_says_what_it_wrote_when_it_is_asked_to() {
     let text = export("b/model.safetensors", "-v");
     assert!(text.contains("wrote encoder.layer.0.attention.attention.query.bias F32 [32]"), "{text}");
     assert!(text.contains("complete") && text.ends_with("b/model.safetensors\n"), "{text}");
+}
+
+/// A recipe for one step of DINO at a learning rate of 0, with a teacher that stands still: it changes nothing.
+const STANDING: &str = r#"
+objective = "dino"
+model = "vit:dim=32,depth=3,heads=4,patch=8,image=32"
+data = "part-shapes"
+
+[views]
+size_px = 32
+normalize = "half"
+
+[train]
+epochs = 1
+batch = 8
+warmup_epochs = 1
+checkpoint_every_steps = 1
+log_every_steps = 1
+monitor = { n_train = 0 }
+
+[options.crops]
+n_locals = 1
+local_size_px = 16
+
+[options.head]
+hidden = 40
+bottleneck = 24
+out_dim = 64
+
+[options.teacher]
+momentum = 1.0
+centering = { kind = "mean", momentum = 1.0 }
+"#;
+
+/// The tensors of a safetensors file, by name.
+fn tensors(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let bytes = std::fs::read(path).expect("a file");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    file.names().into_iter().map(|name| (name.to_owned(), floats(&file, name).1)).collect()
+}
+
+#[test]
+fn a_training_checkpoint_goes_on_with_its_heads_and_an_encoder_alone_with_fresh_ones() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("standing.toml"), STANDING).expect("a recipe");
+    let from = weights("dino_checkpoint");
+    let begin = |out: &str, words: &[&str]| {
+        let words = [&["pretrain", "standing.toml", "--limit", "8", "--out", out][..], words].concat();
+        desk.run(&words).done()
+    };
+    let said = begin("continued", &["--init-from", &from, "--set", "init=continue"]).stderr;
+    assert!(said.contains("began at 0: center"), "{said}");
+    let theirs = vit_core::weights::TensorFile::open(Path::new(&from)).expect("the checkpoint");
+    let state = |run: &str| tensors(&desk.path(run).join("checkpoints/step-1/objective.safetensors"));
+    let continued = state("continued");
+    let mut n_heads = 0;
+    for (name, ours) in &continued {
+        let full = match name.strip_prefix("teacher.") {
+            Some(rest) => format!("teacher.{rest}"),
+            None if name == "center" => {
+                assert!(ours.iter().all(|&value| value == 0.0));
+                continue;
+            }
+            None => format!("student.module.{name}"),
+        };
+        n_heads += usize::from(full.contains(".head."));
+        assert_eq!(ours, &theirs.read_f32(&full).expect(&full), "{full}");
+    }
+    assert_eq!((continued.len(), n_heads), (2 * 50 + 1, 2 * 8));
+    // The teacher is what is exported.
+    let teacher: BTreeMap<String, Vec<f32>> = continued
+        .iter()
+        .filter_map(|(name, values)| {
+            Some((name.strip_prefix("teacher.backbone.")?.to_owned(), values.clone()))
+        })
+        .collect();
+    let exported = |run: &str| tensors(&desk.path(run).join("backbone.safetensors"));
+    assert_eq!(exported("continued"), teacher);
+
+    // An encoder is a start as well, of student and teacher, with fresh heads.
+    begin("fresh", &["--init-from", &from]);
+    assert_eq!(exported("fresh"), teacher);
+    assert_ne!(state("fresh")["head.mlp.0.weight"], continued["head.mlp.0.weight"]);
+
+    // One of our own runs goes on likewise, center included.
+    begin("again", &["--init-from", "continued", "--set", "init=continue"]);
+    assert_eq!(state("again"), continued);
+
+    let other = ["--init-from", &from, "--set", "init=continue", "--set", "options.head.hidden=48"];
+    let words = [&["pretrain", "standing.toml", "--limit", "8", "--out", "other"][..], &other].concat();
+    desk.run(&words).refused(&["head.mlp.0.weight", "[48, 32]", "[40, 32]"]);
+    let words = ["pretrain", "standing.toml", "--limit", "8", "--out", "other", "--set", "init=continue"];
+    desk.run(&words).refused(&["init", "init_from"]);
 }

@@ -7,7 +7,7 @@
 use std::io::{Write, stdout};
 use std::sync::Arc;
 use vit_data::Split;
-use vit_train::{Flow, PretrainRecipe, Request, StepReport, TrainConfig, ViewConfig, Watch};
+use vit_train::{Flow, Init, PretrainRecipe, Request, StepReport, TrainConfig, ViewConfig, Watch};
 
 /// Prints every step.
 struct Print;
@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model: "vit:dim=32,depth=2,heads=4,patch=8,image=64".into(),
         data: "part-shapes".into(),
         init_from: None,
+        init: Init::Encoder,
         seed: 0,
         drop_path: 0.0,
         views: ViewConfig { size_px: 64, normalize: "half".into(), ..ViewConfig::default() },

@@ -4,6 +4,7 @@ mod attention_mask;
 mod block_mask;
 mod crops;
 mod cross_view;
+mod distilled;
 mod heads;
 mod health;
 mod mask;

@@ -26,7 +26,7 @@ pub struct Projected {
 
 /// Patch targets, beside those of the class token.
 #[derive(Clone, Debug)]
-pub(crate) struct PatchTerm {
+pub struct PatchTerm {
     /// Temperature of patch targets.
     pub temp: TempSchedule,
     /// Of their center's moving average.
@@ -41,7 +41,7 @@ pub(crate) struct PatchTerm {
 
 /// How student and teacher are made and trained.
 #[derive(Clone, Debug)]
-pub(crate) struct DistillConfig {
+pub struct DistillConfig {
     pub crops: CropsConfig,
     pub head: HeadConfig,
     pub teacher: TeacherConfig,
@@ -62,6 +62,12 @@ impl DistillConfig {
         self.teacher.check()?;
         let rules = [
             ("options.student_temp", self.student_temp > 0.0, "above 0", self.student_temp),
+            (
+                "options.class_weight",
+                self.class_weight >= 0.0 && self.class_weight.is_finite(),
+                "at least 0",
+                self.class_weight,
+            ),
             ("options.weight_decay_end", self.weight_decay_end >= 0.0, "at least 0", self.weight_decay_end),
         ];
         match rules.into_iter().find(|(_, holds, ..)| !holds) {
@@ -72,7 +78,7 @@ impl DistillConfig {
 }
 
 /// Student, teacher and centers.
-pub(crate) struct Distill {
+pub struct Distill {
     pub config: DistillConfig,
     pub student: Projected,
     pub teacher: Projected,

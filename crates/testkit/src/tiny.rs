@@ -9,7 +9,7 @@ use vit_data::{
     DataError, Dataset, Image, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth, ViewPlan,
     epoch_order,
 };
-use vit_train::{Batch, PretrainRecipe, TrainConfig, ViewConfig};
+use vit_train::{Batch, Init, PretrainRecipe, TrainConfig, ViewConfig};
 
 /// Side in pixels of the images that tiny models are made for.
 pub const IMAGE_PX: usize = 16;
@@ -228,6 +228,7 @@ pub fn recipe(objective: &str, options: &str, epochs: f64) -> PretrainRecipe {
         data: "stripes".into(),
         seed: 3,
         init_from: None,
+        init: Init::Encoder,
         drop_path: 0.0,
         views: views(),
         train: TrainConfig {

@@ -9,8 +9,21 @@ use report::store::write_file;
 use report::{Info, Recipe, RecipeError, recipe};
 use std::path::Path;
 use std::sync::Arc;
+use vit_core::weights::WeightsError;
 use vit_core::{Backbone, Vit, arch, weights};
 use vit_data::{Dataset, HostBatch, Loader, LoaderOptions, Order, Seed, ViewPlan};
+
+/// Reads a tensor of an objective's state by its name and shape there.
+pub type ReadState<'a> = &'a dyn Fn(&str, &[usize]) -> Result<Vec<f32>, WeightsError>;
+
+/// What a run starts from, where not from random weights alone.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// The encoder; everything else is fresh.
+    Encoder(&'a Vit),
+    /// Everything that the objective keeps.
+    Everything(ReadState<'a>),
+}
 
 /// What a run is asked to do.
 pub struct Request<'a> {
@@ -32,8 +45,8 @@ pub struct Request<'a> {
     pub resume: bool,
     /// Threads that decode.
     pub n_threads: usize,
-    /// Weights that the encoder starts from; random ones where there are none.
-    pub init_from: Option<&'a Vit>,
+    /// What training starts from; random weights where there is nothing.
+    pub init_from: Option<Start<'a>>,
     /// Seconds since 1970, for the times in TensorBoard's event file; nothing else depends on it.
     pub clock: fn() -> f64,
 }
@@ -164,10 +177,16 @@ fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), 
     let mut objective = O::init(&config, &encoder, request.data.classes().len(), &device, seed)
         .map_err(|problem| RecipeError::value("model", "an encoder that the objective can train", problem))?;
     let mut fresh = Vec::new();
-    if let Some(from) = request.init_from {
-        (objective, fresh) = objective
-            .start_from(from)
-            .map_err(|problem| RecipeError::value("init_from", "weights of the recipe's model", problem))?;
+    match request.init_from {
+        Some(Start::Encoder(from)) => {
+            (objective, fresh) = objective.start_from(from).map_err(|problem| {
+                RecipeError::value("init_from", "weights of the recipe's model", problem)
+            })?;
+        }
+        Some(Start::Everything(read)) => {
+            objective = objective.with_state(&mut |name, shape| read(name, shape))?;
+        }
+        None => {}
     }
     Ok((objective, Prepared { config, recipe, device, fresh }))
 }

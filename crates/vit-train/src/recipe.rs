@@ -1,5 +1,6 @@
 //! A pretraining recipe: the whole truth of a run.
 
+use crate::MonitorConfig;
 use report::{Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_data::transform::{Blur, Erase, Filter, Jitter, Normalize, Solarize};
@@ -184,6 +185,8 @@ pub struct TrainConfig {
     /// The health of training is looked at every so many steps, where the objective has something to tell; such a step
     /// is always logged.
     pub watch_every_steps: usize,
+    /// How often the encoder is scored on held-out data, and on how much.
+    pub monitor: MonitorConfig,
     /// A checkpoint every so many steps, and one at the end.
     pub checkpoint_every_steps: usize,
     /// Checkpoints kept.
@@ -219,9 +222,28 @@ impl Default for TrainConfig {
             clip: Clip::None,
             log_every_steps: 10,
             watch_every_steps: 50,
+            monitor: MonitorConfig::default(),
             checkpoint_every_steps: 500,
             keep_checkpoints: 2,
         }
+    }
+}
+
+/// What is taken from the weights that a run starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// The encoder alone; heads, teacher's head and centers start afresh.
+    #[default]
+    Encoder,
+    /// Everything that the objective keeps: student, teacher, heads and centers. The optimizer and the schedules start
+    /// afresh.
+    Continue,
+}
+
+impl Init {
+    fn is_encoder(&self) -> bool {
+        *self == Self::Encoder
     }
 }
 
@@ -238,6 +260,9 @@ pub struct PretrainRecipe {
     /// Weights that the encoder starts from, a file or a run folder; random ones where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
+    /// What is taken from them: `encoder`, or `continue` for a training checkpoint with its heads.
+    #[serde(default, skip_serializing_if = "Init::is_encoder")]
+    pub init: Init,
     /// From which every draw of the run follows.
     #[serde(default)]
     pub seed: u64,
@@ -301,6 +326,14 @@ impl Recipe for PretrainRecipe {
                 return Err(RecipeError::value(key, expected, found.to_string()));
             }
         }
+        if self.init == Init::Continue && self.init_from.is_none() {
+            return Err(RecipeError::value(
+                "init",
+                "`encoder`, or init_from beside `continue`",
+                "no init_from",
+            ));
+        }
+        self.train.monitor.check()?;
         self.views.spec()?;
         Ok(())
     }

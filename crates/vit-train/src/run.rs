@@ -3,15 +3,17 @@
 use crate::alarm::alarms_of;
 use crate::checkpoint;
 use crate::log::Log;
+use crate::monitor::is_due;
 use crate::recipe::Clip;
 use crate::schedule::{layer_decay, layer_id};
 use crate::{
-    AdamW, Alarms, Batch, Grads, Merge, Objective, PretrainRecipe, Progress, Rates, Step, Term, TrainError,
-    latest_checkpoint,
+    AdamW, Alarms, Batch, Grads, Merge, Monitor, Objective, PretrainRecipe, Progress, Rates, Step, Term,
+    TrainError, latest_checkpoint,
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::Path;
 use std::sync::Arc;
+use vit_core::Backbone;
 use vit_data::{DataError, Dataset, HostBatch, Loader, LoaderOptions, Order, Seed, ViewPlan};
 
 /// Whether to go on.
@@ -36,7 +38,7 @@ pub struct StepReport {
     pub lr: f64,
     /// The weight decay used, of parameters that have any.
     pub weight_decay: f64,
-    /// The health of training, by name; empty at steps that were not looked at.
+    /// The health of training and the scores of the encoder, by name; empty at steps that were not looked at.
     pub readings: Vec<(&'static str, f64)>,
     /// What is wrong with it, in sentences; a function of this report alone.
     pub alarms: Vec<String>,
@@ -50,6 +52,10 @@ pub trait Watch {
     fn step(&mut self, report: &StepReport) -> Flow;
     /// Called with a sentence that the user should read.
     fn note(&mut self, _sentence: &str) {}
+    /// Who scores the encoder while it is trained, where somebody does.
+    fn monitor(&self) -> Option<&dyn Monitor> {
+        None
+    }
 }
 
 /// Nobody watches.
@@ -151,6 +157,11 @@ pub(crate) fn train<O: Objective>(
     };
     let depth = objective.export().depth();
     let mut alarms = Alarms::default();
+    let scored_every = watch.monitor().and_then(|monitor| {
+        config
+            .monitor
+            .every(n_steps, cost_of_scores(&objective, monitor.n_images(), config.samples_per_step()))
+    });
     while step < n_steps {
         let epoch = (step / steps_per_epoch) as u64;
         let mut batches = batches_of(setting, epoch, step % steps_per_epoch);
@@ -158,9 +169,12 @@ pub(crate) fn train<O: Objective>(
         while step < last {
             let progress = Progress { step, n_steps, steps_per_epoch };
             let batches = batches.by_ref().take(config.accumulate);
-            let report;
+            let mut report;
             (objective, report) = one_step(objective, &mut optimizer, batches, progress, (setting, depth))?;
             step += 1;
+            if let Some(monitor) = watch.monitor().filter(|_| is_due(scored_every, progress)) {
+                report.readings.extend(monitor.scores(&objective.export())?);
+            }
             let is_logged =
                 progress.step.is_multiple_of(config.log_every_steps) || !report.readings.is_empty();
             if let Some(log) = log.as_mut().filter(|_| is_logged) {
@@ -180,6 +194,17 @@ pub(crate) fn train<O: Objective>(
         }
     }
     Ok(objective)
+}
+
+/// What scoring the encoder on some images costs, in steps of training: forward passes of the encoder alone, over
+/// forward and backward passes of all that a step does, backward counted as two forwards.
+fn cost_of_scores<O: Objective>(objective: &O, n_images: usize, samples_per_step: usize) -> f64 {
+    let trained = objective.sample_cost().forward_macs as f64;
+    let scored = match objective.export() {
+        Backbone::Vit(vit) => vit.config.macs(vit.config.grid().n_patches()) as f64,
+        Backbone::Conv(_) => trained,
+    };
+    n_images as f64 * scored / (3.0 * samples_per_step as f64 * trained)
 }
 
 /// The batches of an epoch from one of its steps on; what does not fill a step is left out.

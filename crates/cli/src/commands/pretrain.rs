@@ -3,10 +3,12 @@
 use super::dry_run;
 use crate::args::Common;
 use crate::builtin;
+use crate::continued::Continued;
 use crate::data::{Subset, passage, tell_unreadable};
 use crate::expect;
 use crate::health;
 use crate::models::{self, WEIGHTS_FILE, sha256_of_file};
+use crate::monitor::HeldOut;
 use crate::names::{self, Names, hint};
 use crate::outcome::{Done, OutDir, Stop};
 use crate::progress::{Progress, TrainWatch};
@@ -18,9 +20,12 @@ use report::{Block, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Repor
 use serde_json::Value;
 use ssl_pretrain::OBJECTIVES;
 use std::path::Path;
+use vit_core::Vit;
 use vit_data::{DataError, Split};
 use vit_features::{Passage, Role};
-use vit_train::{EVENT_FILE, Method, PretrainRecipe, Preview, Request, TrainError, latest_checkpoint};
+use vit_train::{
+    EVENT_FILE, Init, Method, PretrainRecipe, Preview, Request, Start, TrainError, latest_checkpoint,
+};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -30,6 +35,7 @@ Examples:
   vitscope pretrain mae-fashion-mnist --data fashion-mnist:/data/fashion
   vitscope pretrain mae-part-shapes --out runs/mae --resume
   vitscope pretrain finetune-part-shapes --init-from runs/mae
+  vitscope pretrain dino-vit-s-16 --init-from dino_checkpoint.pth --set init=continue
   vitscope pretrain mae-part-shapes --dry-run
   vitscope pretrain my-recipe.toml --expect 'top1>=0.6'";
 
@@ -45,7 +51,8 @@ pub(crate) struct Args {
     /// Go on with the run in --out, from its last whole checkpoint
     #[arg(long, conflicts_with = "overwrite", requires = "out")]
     resume: bool,
-    /// Start the encoder from these weights: a file or a run folder; heads start afresh
+    /// Start the encoder from these weights: a file or a run folder; heads start afresh, or go on too with --set
+    /// init=continue
     #[arg(long, value_name = "WEIGHTS")]
     init_from: Option<String>,
     /// Train a few steps, say what the whole run will take, and write nothing
@@ -72,7 +79,12 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         Err(DataError::Missing { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let init_from = recipe.init_from.as_deref().map(|text| models::open_vit(text, &settings)).transpose()?;
+    let from =
+        recipe.init_from.as_deref().map(|text| StartFrom::open(text, &recipe, &settings)).transpose()?;
+    let read = |name: &str, shape: &[usize]| match &from {
+        Some(StartFrom::Everything(continued)) => continued.read(name, shape),
+        _ => unreachable!("only asked where everything is taken"),
+    };
     let mut request = Request {
         recipe: &recipe,
         data: train.data.clone(),
@@ -83,7 +95,10 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         run_dir: None,
         resume: args.resume,
         n_threads: settings.n_threads,
-        init_from: init_from.as_ref().map(|(vit, _)| vit),
+        init_from: from.as_ref().map(|from| match from {
+            StartFrom::Encoder(vit, _) => Start::Encoder(vit),
+            StartFrom::Everything(_) => Start::Everything(&read),
+        }),
         clock: secs_since_1970,
     };
     if args.dry_run {
@@ -104,7 +119,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         train.data.len()
     ));
     request.run_dir = Some(out.path());
-    let mut watch = TrainWatch::new(&progress, &format!("pretrain {}", recipe.objective));
+    let monitor = HeldOut::of(&recipe, (&train, held_out.as_ref()), &settings.device, settings.n_threads)?;
+    let mut watch = TrainWatch::new(&progress, &format!("pretrain {}", recipe.objective), monitor);
     let outcome = match (method.run)(&request, &mut watch) {
         Ok(outcome) => outcome,
         Err(TrainError::Interrupted { step, path }) => {
@@ -123,11 +139,16 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         }
     };
     watch.finish();
+    if let Some(StartFrom::Everything(continued)) = &from {
+        for center in continued.absent() {
+            progress.say(&format!("not in the given weights, so it began at 0: {center}"));
+        }
+    }
     let sha256 = sha256_of_file(&out.path().join(WEIGHTS_FILE))?;
     let mut provenance = settings.provenance(Some(sha256), recipe::to_json(&recipe));
     provenance.extra.insert("n_train".into(), train.indices.len().into());
-    if let Some((_, sha256)) = init_from {
-        provenance.extra.insert("init_from_sha256".into(), sha256.into());
+    if let Some(from) = &from {
+        provenance.extra.insert("init_from_sha256".into(), from.sha256().into());
     }
     let title = format!("{}: {} on {}", recipe.objective, recipe.model, train.data.name());
     let data = held_out.as_ref().map_or(train.data.name(), |side| side.data.name());
@@ -141,7 +162,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         }
     }
     describe_log(&mut report, &log);
-    health::describe(&mut report, &out.path().join("metrics.jsonl"))?;
+    health::describe(&mut report, &out.path().join("metrics.jsonl"), train.data.classes().len())?;
     if let Some(preview) = outcome.preview {
         report.figures.push(preview_figure(preview));
     }
@@ -168,6 +189,33 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let lines = ["loss", "top1", "chance"];
     let lines = lines.iter().filter_map(|name| report.metrics.iter().find(|metric| metric.name == *name));
     Ok(lines.fold(Done::of_report(&report, out.path()), |done, metric| done.line(expect::line(metric))))
+}
+
+/// What training starts from.
+enum StartFrom {
+    /// The encoder, and the digest of its file.
+    Encoder(Box<Vit>, String),
+    /// All of a training checkpoint.
+    Everything(Continued),
+}
+
+impl StartFrom {
+    fn open(text: &str, recipe: &PretrainRecipe, settings: &Settings) -> anyhow::Result<Self> {
+        match recipe.init {
+            Init::Encoder => {
+                let (vit, sha256) = models::open_vit(text, &recipe.model, settings)?;
+                Ok(Self::Encoder(Box::new(vit), sha256))
+            }
+            Init::Continue => Ok(Self::Everything(Continued::open(text, &recipe.model)?)),
+        }
+    }
+
+    fn sha256(&self) -> &str {
+        match self {
+            Self::Encoder(_, sha256) => sha256,
+            Self::Everything(continued) => continued.sha256(),
+        }
+    }
 }
 
 /// Whether a run was begun here: there is a recipe, or nothing at all yet.

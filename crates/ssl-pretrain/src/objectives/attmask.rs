@@ -2,20 +2,17 @@
 
 use crate::attention_mask::{AttentionMaskConfig, MaskStrategy, StepDraw};
 use crate::crops::CropsConfig;
+use crate::distilled::{Distilled, Scheme};
 use crate::heads::HeadConfig;
 use crate::mask_preview::mask_preview;
 use crate::objectives::ibot::PatchConfig;
-use crate::self_distill::{Distill, DistillCarry, DistillConfig, Projected};
+use crate::self_distill::{Distill, DistillConfig};
 use crate::target::TeacherConfig;
-use burn::tensor::Device;
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::weights::{NamedParam, Read, WeightsError};
-use vit_core::{Backbone, Vit, VitConfig};
-use vit_data::{Seed, ViewPlan};
-use vit_train::{
-    Batch, Grads, Objective, Preview, Progress, Rates, SampleCost, Step, StepOut, TrainConfig, ViewConfig,
-};
+use vit_core::Tokens;
+use vit_data::Seed;
+use vit_train::{Batch, Preview, Step};
 
 /// What is trained on masked views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +68,44 @@ impl Default for AttMaskConfig {
     }
 }
 
+impl Recipe for AttMaskConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        self.distill().check()?;
+        self.mask.check()?;
+        self.patch.check()
+    }
+}
+
+/// iBOT's loss, or DINO's, on views from which the patches with the most of the teacher's attention are hidden:
+/// `a_n = mean over heads of A[class, n]` in the teacher's last block, hidden are the `⌊N·r⌋` largest.
+///
+/// # Source
+/// Kakogeorgiou et al., What to Hide from Your Students: Attention-Guided Masked Image Modeling.
+pub type AttMask = Distilled<AttMaskConfig>;
+
 impl AttMaskConfig {
+    /// The masks of large views, `[n_views·B·N]`. What is drawn is a pure function of seed, step, epoch, sample and view.
+    fn masks(&self, attention: &[f32], batch: &Batch, n_views: usize, step: &Step) -> Vec<bool> {
+        let n_images = batch.host.indices.len();
+        let drawn = self.mask.draw(&mut step.seed.stream("mask-ratio", &[step.progress.step as u64]));
+        let n_patches = attention.len() / (n_images * n_views);
+        let mut masks = Vec::with_capacity(attention.len());
+        for (row, attention) in attention.chunks_exact(n_patches).enumerate() {
+            let (view, sample) = (row / n_images, batch.host.indices[row % n_images]);
+            let mut stream = step.seed.stream("mask", &[batch.epoch, sample as u64, view as u64]);
+            masks.extend(self.mask.mask(attention, drawn, &mut stream));
+        }
+        masks
+    }
+}
+
+impl Scheme for AttMaskConfig {
+    const INFO: Info = Info {
+        name: "attmask",
+        line: "iBOT or DINO, with the patches hidden that the teacher looks at most",
+        source: "Kakogeorgiou et al. 2022, What to Hide from Your Students: Attention-Guided Masked Image Modeling",
+    };
+
     fn distill(&self) -> DistillConfig {
         DistillConfig {
             crops: self.crops.clone(),
@@ -85,140 +119,34 @@ impl AttMaskConfig {
             masks: true,
         }
     }
-}
 
-impl Recipe for AttMaskConfig {
-    fn check(&self) -> Result<(), RecipeError> {
-        self.distill().check()?;
-        self.mask.check()?;
-        self.patch.check()?;
-        if self.class_weight >= 0.0 && self.class_weight.is_finite() {
-            return Ok(());
-        }
-        Err(RecipeError::value("options.class_weight", "at least 0", self.class_weight.to_string()))
-    }
-}
-
-/// iBOT's loss, or DINO's, on views from which the patches with the most of the teacher's attention are hidden:
-/// `a_n = mean over heads of A[class, n]` in the teacher's last block, hidden are the `⌊N·r⌋` largest.
-///
-/// # Source
-/// Kakogeorgiou et al., What to Hide from Your Students: Attention-Guided Masked Image Modeling.
-pub struct AttMask {
-    inner: Distill,
-    mask: AttentionMaskConfig,
-}
-
-impl AttMask {
-    /// The masks of large views, `[n_views·B·N]`. What is drawn is a pure function of seed, step, epoch, sample and view.
-    fn masks(&self, attention: &[f32], batch: &Batch, step: usize, seed: Seed) -> Vec<bool> {
-        let n_images = batch.host.indices.len();
-        let n_views = self.inner.config.crops.n_globals;
-        let drawn = self.mask.draw(&mut seed.stream("mask-ratio", &[step as u64]));
-        let n_patches = attention.len() / (n_images * n_views);
-        let mut masks = Vec::with_capacity(attention.len());
-        for (row, attention) in attention.chunks_exact(n_patches).enumerate() {
-            let (view, sample) = (row / n_images, batch.host.indices[row % n_images]);
-            let mut stream = seed.stream("mask", &[batch.epoch, sample as u64, view as u64]);
-            masks.extend(self.mask.mask(attention, drawn, &mut stream));
-        }
-        masks
-    }
-}
-
-impl Objective for AttMask {
-    const INFO: Info = Info {
-        name: "attmask",
-        line: "iBOT or DINO, with the patches hidden that the teacher looks at most",
-        source: "Kakogeorgiou et al. 2022, What to Hide from Your Students: Attention-Guided Masked Image Modeling",
-    };
-    type Config = AttMaskConfig;
-    type Student = Projected;
-    type Carry = DistillCarry;
-    const ENCODER_PREFIX: &'static str = "backbone.";
-
-    fn views(config: &AttMaskConfig, views: &ViewConfig) -> ViewPlan {
-        config.crops.plan(views)
+    fn teach(&self, inner: &Distill, batch: &Batch, step: &Step) -> (Tokens, Option<Vec<bool>>) {
+        let (taught, attention) = inner.taught_with_attention(inner.globals(batch));
+        let masks = self.masks(&attention, batch, inner.config.crops.n_globals, step);
+        (taught, Some(masks))
     }
 
-    fn init(
-        config: &AttMaskConfig,
-        encoder: &VitConfig,
-        _: usize,
-        device: &Device,
-        seed: Seed,
-    ) -> Result<Self, String> {
-        Ok(Self { inner: Distill::init(config.distill(), encoder, device, seed)?, mask: config.mask })
-    }
-
-    fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
-        let (inner, fresh) = self.inner.start_from(from)?;
-        Ok((Self { inner, ..self }, fresh))
-    }
-
-    fn sample_cost(&self) -> SampleCost {
-        self.inner.sample_cost()
-    }
-
-    fn rates(&self, train: &TrainConfig, at: Progress) -> Rates {
-        self.inner.rates(train, at)
-    }
-
-    fn student(&self) -> &Projected {
-        &self.inner.student
-    }
-
-    fn map_student(self, change: impl FnOnce(Projected) -> Projected) -> Self {
-        Self { inner: self.inner.map_student(change), ..self }
-    }
-
-    fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<DistillCarry> {
-        let (taught, attention) = self.inner.taught_with_attention(self.inner.globals(batch));
-        let mask = self.masks(&attention, batch, step.progress.step, step.seed);
-        self.inner.loss(batch, &taught, Some(mask), &mut step.draws, step.progress)
-    }
-
-    fn on_grads(&self, grads: &mut Grads, at: Progress) {
-        self.inner.on_grads(grads, at);
-    }
-
-    fn readings(&self, batch: &Batch, carry: &DistillCarry, at: Progress) -> Vec<(&'static str, f64)> {
-        self.inner.readings(batch, carry, at)
-    }
-
-    fn after_step(self, carry: DistillCarry, at: Progress) -> Self {
-        Self { inner: self.inner.after_step(carry, at), ..self }
-    }
-
-    fn export(&self) -> Backbone {
-        self.inner.export()
-    }
-
-    fn state(&self) -> Vec<NamedParam> {
-        self.inner.state()
-    }
-
-    fn with_state(self, read: Read) -> Result<Self, WeightsError> {
-        Ok(Self { inner: self.inner.with_state(read)?, ..self })
-    }
-
-    fn preview(&self, config: &AttMaskConfig, batch: &Batch, seed: Seed) -> Option<Preview> {
+    fn preview(&self, inner: &Distill, batch: &Batch, seed: Seed) -> Option<Preview> {
         let [_, _, height, width] = batch.views[0].dims();
-        let patch_px = self.inner.student.backbone.config.patch_px;
+        let patch_px = inner.student.backbone.config.patch_px;
         let n_patches = (height / patch_px) * (width / patch_px);
-        let (_, attention) = self.inner.taught_with_attention(batch.views[0].clone().inner());
-        let step = StepDraw { ratio: config.mask.ratio.ratio, shown: config.mask.ratio.ratio };
+        let (_, attention) = inner.taught_with_attention(batch.views[0].clone().inner());
+        let step = StepDraw { ratio: self.mask.ratio.ratio, shown: self.mask.ratio.ratio };
         let masks_of = |strategy: MaskStrategy| {
-            let rule = AttentionMaskConfig { strategy, masking_prob: 1.0, ..config.mask };
+            let rule = AttentionMaskConfig { strategy, masking_prob: 1.0, ..self.mask };
             let rows = attention.chunks_exact(n_patches).zip(&batch.host.indices);
             let masks = rows.flat_map(|(attention, &sample)| {
                 rule.mask(attention, step, &mut seed.stream("mask", &[0, sample as u64, 0]))
             });
             masks.collect::<Vec<bool>>()
         };
-        let columns =
-            [("high", MaskStrategy::High), ("hint", MaskStrategy::Hint), ("low", MaskStrategy::Low)];
-        let columns = columns.map(|(name, strategy)| (name, masks_of(strategy)));
+        let mut strategies =
+            vec![("high", MaskStrategy::High), ("hint", MaskStrategy::Hint), ("low", MaskStrategy::Low)];
+        if self.mask.strategy == MaskStrategy::Random {
+            strategies.insert(0, ("random, as in training", MaskStrategy::Random));
+        }
+        let columns = strategies.into_iter().map(|(name, strategy)| (name, masks_of(strategy)));
+        let columns: Vec<(&str, Vec<bool>)> = columns.collect();
         mask_preview(
             &batch.views[0],
             patch_px,
@@ -228,8 +156,8 @@ impl Objective for AttMask {
                 "Held-out images, and what each strategy hides from the student at a share of {:.0} %: the patches to \
                  which the teacher's class token pays the most attention, the same but for a few hints, and those to \
                  which it pays the least. Every image is masked here; in training, {:.0} % of them are.",
-                100.0 * config.mask.ratio.ratio,
-                100.0 * config.mask.masking_prob
+                100.0 * self.mask.ratio.ratio,
+                100.0 * self.mask.masking_prob
             ),
         )
     }

@@ -1,18 +1,14 @@
 //! Self-distillation of the class token between crops: a student learns what its slow average says of other views.
 
 use crate::crops::CropsConfig;
+use crate::distilled::{Distilled, Scheme};
 use crate::heads::HeadConfig;
-use crate::self_distill::{Distill, DistillCarry, DistillConfig, Projected};
+use crate::self_distill::{Distill, DistillConfig};
 use crate::target::TeacherConfig;
-use burn::tensor::Device;
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::weights::{NamedParam, Read, WeightsError};
-use vit_core::{Backbone, Vit, VitConfig};
-use vit_data::{Seed, ViewPlan};
-use vit_train::{
-    Batch, Grads, Objective, Progress, Rates, SampleCost, Step, StepOut, TrainConfig, ViewConfig,
-};
+use vit_core::Tokens;
+use vit_train::{Batch, Step};
 
 /// The options of [`Dino`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +41,25 @@ impl Default for DinoConfig {
     }
 }
 
-impl DinoConfig {
+impl Recipe for DinoConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        self.distill().check()
+    }
+}
+
+/// `loss = mean over pairs (i, v), i one of G large views, v ≠ i any view, of −Σ softmax((t_i − c)/τ_t) log softmax(s_v/τ_s)`
+///
+/// # Source
+/// Caron et al., Emerging Properties in Self-Supervised Vision Transformers.
+pub type Dino = Distilled<DinoConfig>;
+
+impl Scheme for DinoConfig {
+    const INFO: Info = Info {
+        name: "dino",
+        line: "say of every crop what a slow average of oneself says of the large ones",
+        source: "Caron et al. 2021, Emerging Properties in Self-Supervised Vision Transformers",
+    };
+
     fn distill(&self) -> DistillConfig {
         DistillConfig {
             crops: self.crops.clone(),
@@ -59,94 +73,8 @@ impl DinoConfig {
             masks: false,
         }
     }
-}
 
-impl Recipe for DinoConfig {
-    fn check(&self) -> Result<(), RecipeError> {
-        self.distill().check()
-    }
-}
-
-/// `loss = mean over pairs (i, v), i one of G large views, v ≠ i any view, of −Σ softmax((t_i − c)/τ_t) log softmax(s_v/τ_s)`
-///
-/// # Source
-/// Caron et al., Emerging Properties in Self-Supervised Vision Transformers.
-pub struct Dino {
-    inner: Distill,
-}
-
-impl Objective for Dino {
-    const INFO: Info = Info {
-        name: "dino",
-        line: "say of every crop what a slow average of oneself says of the large ones",
-        source: "Caron et al. 2021, Emerging Properties in Self-Supervised Vision Transformers",
-    };
-    type Config = DinoConfig;
-    type Student = Projected;
-    type Carry = DistillCarry;
-    const ENCODER_PREFIX: &'static str = "backbone.";
-
-    fn views(config: &DinoConfig, views: &ViewConfig) -> ViewPlan {
-        config.crops.plan(views)
-    }
-
-    fn init(
-        config: &DinoConfig,
-        encoder: &VitConfig,
-        _: usize,
-        device: &Device,
-        seed: Seed,
-    ) -> Result<Self, String> {
-        Ok(Self { inner: Distill::init(config.distill(), encoder, device, seed)? })
-    }
-
-    fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
-        let (inner, fresh) = self.inner.start_from(from)?;
-        Ok((Self { inner }, fresh))
-    }
-
-    fn sample_cost(&self) -> SampleCost {
-        self.inner.sample_cost()
-    }
-
-    fn rates(&self, train: &TrainConfig, at: Progress) -> Rates {
-        self.inner.rates(train, at)
-    }
-
-    fn student(&self) -> &Projected {
-        &self.inner.student
-    }
-
-    fn map_student(self, change: impl FnOnce(Projected) -> Projected) -> Self {
-        Self { inner: self.inner.map_student(change) }
-    }
-
-    fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<DistillCarry> {
-        let taught = self.inner.taught(self.inner.globals(batch));
-        self.inner.loss(batch, &taught, None, &mut step.draws, step.progress)
-    }
-
-    fn on_grads(&self, grads: &mut Grads, at: Progress) {
-        self.inner.on_grads(grads, at);
-    }
-
-    fn readings(&self, batch: &Batch, carry: &DistillCarry, at: Progress) -> Vec<(&'static str, f64)> {
-        self.inner.readings(batch, carry, at)
-    }
-
-    fn after_step(self, carry: DistillCarry, at: Progress) -> Self {
-        Self { inner: self.inner.after_step(carry, at) }
-    }
-
-    fn export(&self) -> Backbone {
-        self.inner.export()
-    }
-
-    fn state(&self) -> Vec<NamedParam> {
-        self.inner.state()
-    }
-
-    fn with_state(self, read: Read) -> Result<Self, WeightsError> {
-        Ok(Self { inner: self.inner.with_state(read)? })
+    fn teach(&self, inner: &Distill, batch: &Batch, _: &Step) -> (Tokens, Option<Vec<bool>>) {
+        (inner.taught(inner.globals(batch)), None)
     }
 }

@@ -2,19 +2,16 @@
 
 use crate::block_mask::MaskConfig;
 use crate::crops::CropsConfig;
+use crate::distilled::{Distilled, Scheme};
 use crate::heads::HeadConfig;
 use crate::mask_preview::mask_preview;
-use crate::self_distill::{Distill, DistillCarry, DistillConfig, PatchTerm, Projected};
+use crate::self_distill::{Distill, DistillCarry, DistillConfig, PatchTerm};
 use crate::target::{TeacherConfig, TempSchedule};
-use burn::tensor::Device;
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::weights::{NamedParam, Read, WeightsError};
-use vit_core::{Backbone, Grid, Vit, VitConfig};
-use vit_data::{Seed, ViewPlan};
-use vit_train::{
-    Batch, Grads, Objective, Preview, Progress, Rates, SampleCost, Step, StepOut, TrainConfig, ViewConfig,
-};
+use vit_core::{Grid, Tokens};
+use vit_data::Seed;
+use vit_train::{Batch, Preview, Step, StepOut};
 
 /// The patch loss of [`Ibot`] and of AttMask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,31 +99,11 @@ impl Default for IbotConfig {
     }
 }
 
-impl IbotConfig {
-    fn distill(&self) -> DistillConfig {
-        DistillConfig {
-            crops: self.crops.clone(),
-            head: self.head.clone(),
-            teacher: self.teacher,
-            student_temp: self.student_temp,
-            class_weight: self.class_weight,
-            freeze_last_layer_epochs: self.freeze_last_layer_epochs,
-            weight_decay_end: self.weight_decay_end,
-            patch: Some(self.patch.term(self.mask.start_epoch)),
-            masks: true,
-        }
-    }
-}
-
 impl Recipe for IbotConfig {
     fn check(&self) -> Result<(), RecipeError> {
         self.distill().check()?;
         self.mask.check()?;
-        self.patch.check()?;
-        if self.class_weight >= 0.0 && self.class_weight.is_finite() {
-            return Ok(());
-        }
-        Err(RecipeError::value("options.class_weight", "at least 0", self.class_weight.to_string()))
+        self.patch.check()
     }
 }
 
@@ -135,10 +112,7 @@ impl Recipe for IbotConfig {
 ///
 /// # Source
 /// Zhou et al., iBOT: Image BERT Pre-Training with Online Tokenizer.
-pub struct Ibot {
-    inner: Distill,
-    mask: MaskConfig,
-}
+pub type Ibot = Distilled<IbotConfig>;
 
 impl Ibot {
     /// The loss of a batch with given masks of its large views, one view after the other.
@@ -157,11 +131,13 @@ impl Ibot {
         let taught = self.inner.taught(self.inner.globals(batch));
         self.inner.loss(batch, &taught, masks, &mut step.draws, step.progress)
     }
+}
 
+impl IbotConfig {
     /// The masks of large views, `[n_views·B·N]`: a pure function of seed, epoch, sample and view.
-    fn masks(&self, batch: &Batch, n_views: usize, seed: Seed) -> Vec<bool> {
+    fn masks(&self, inner: &Distill, batch: &Batch, n_views: usize, seed: Seed) -> Vec<bool> {
         let [_, _, height, width] = batch.views[0].dims();
-        let grid = Grid::of_image(height, width, self.inner.student.backbone.config.patch_px);
+        let grid = Grid::of_image(height, width, inner.student.backbone.config.patch_px);
         let mut masks = Vec::with_capacity(n_views * batch.host.indices.len() * grid.n_patches());
         for view in 0..n_views {
             for &sample in &batch.host.indices {
@@ -173,91 +149,41 @@ impl Ibot {
     }
 }
 
-impl Objective for Ibot {
+impl Scheme for IbotConfig {
     const INFO: Info = Info {
         name: "ibot",
         line: "say of hidden patches and of every crop what a slow average of oneself says of them",
         source: "Zhou et al. 2022, iBOT: Image BERT Pre-Training with Online Tokenizer",
     };
-    type Config = IbotConfig;
-    type Student = Projected;
-    type Carry = DistillCarry;
-    const ENCODER_PREFIX: &'static str = "backbone.";
 
-    fn views(config: &IbotConfig, views: &ViewConfig) -> ViewPlan {
-        config.crops.plan(views)
+    fn distill(&self) -> DistillConfig {
+        DistillConfig {
+            crops: self.crops.clone(),
+            head: self.head.clone(),
+            teacher: self.teacher,
+            student_temp: self.student_temp,
+            class_weight: self.class_weight,
+            freeze_last_layer_epochs: self.freeze_last_layer_epochs,
+            weight_decay_end: self.weight_decay_end,
+            patch: Some(self.patch.term(self.mask.start_epoch)),
+            masks: true,
+        }
     }
 
-    fn init(
-        config: &IbotConfig,
-        encoder: &VitConfig,
-        _: usize,
-        device: &Device,
-        seed: Seed,
-    ) -> Result<Self, String> {
-        let inner = Distill::init(config.distill(), encoder, device, seed)?;
-        Ok(Self { inner, mask: config.mask.clone() })
-    }
-
-    fn start_from(self, from: &Vit) -> Result<(Self, Vec<String>), String> {
-        let (inner, fresh) = self.inner.start_from(from)?;
-        Ok((Self { inner, ..self }, fresh))
-    }
-
-    fn sample_cost(&self) -> SampleCost {
-        self.inner.sample_cost()
-    }
-
-    fn rates(&self, train: &TrainConfig, at: Progress) -> Rates {
-        self.inner.rates(train, at)
-    }
-
-    fn student(&self) -> &Projected {
-        &self.inner.student
-    }
-
-    fn map_student(self, change: impl FnOnce(Projected) -> Projected) -> Self {
-        Self { inner: self.inner.map_student(change), ..self }
-    }
-
-    fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<DistillCarry> {
+    fn teach(&self, inner: &Distill, batch: &Batch, step: &Step) -> (Tokens, Option<Vec<bool>>) {
         let has_masks = step.progress.epoch() >= self.mask.start_epoch;
-        let masks = has_masks.then(|| self.masks(batch, self.inner.config.crops.n_globals, step.seed));
-        self.loss_with_masks(batch, masks, step)
+        let masks = has_masks.then(|| self.masks(inner, batch, inner.config.crops.n_globals, step.seed));
+        (inner.taught(inner.globals(batch)), masks)
     }
 
-    fn on_grads(&self, grads: &mut Grads, at: Progress) {
-        self.inner.on_grads(grads, at);
-    }
-
-    fn readings(&self, batch: &Batch, carry: &DistillCarry, at: Progress) -> Vec<(&'static str, f64)> {
-        self.inner.readings(batch, carry, at)
-    }
-
-    fn after_step(self, carry: DistillCarry, at: Progress) -> Self {
-        Self { inner: self.inner.after_step(carry, at), ..self }
-    }
-
-    fn export(&self) -> Backbone {
-        self.inner.export()
-    }
-
-    fn state(&self) -> Vec<NamedParam> {
-        self.inner.state()
-    }
-
-    fn with_state(self, read: Read) -> Result<Self, WeightsError> {
-        Ok(Self { inner: self.inner.with_state(read)?, ..self })
-    }
-
-    fn preview(&self, _: &IbotConfig, batch: &Batch, seed: Seed) -> Option<Preview> {
+    fn preview(&self, inner: &Distill, batch: &Batch, seed: Seed) -> Option<Preview> {
         // Two draws of each image, as the two large views have.
-        let masks = self.masks(batch, 2, seed);
+        let masks = self.masks(inner, batch, 2, seed);
         let (first, second) = masks.split_at(masks.len() / 2);
         let columns = [("first mask", first.to_vec()), ("second mask", second.to_vec())];
         mask_preview(
             &batch.views[0],
-            self.inner.student.backbone.config.patch_px,
+            inner.student.backbone.config.patch_px,
             &columns,
             "What iBOT hides",
             "Held-out images and two draws of a mask for each; gray patches are hidden from the student. Of all crops \

@@ -1,6 +1,7 @@
 //! What one model answered in one run.
 
 use report::{Metric, Report};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_features::CORRECT;
 use vit_train::Preview;
@@ -31,8 +32,18 @@ pub(super) struct Answers {
     pub own_top1: Option<f64>,
     /// Pictures of what its objective does.
     pub preview: Option<Preview>,
-    /// Epoch and loss.
+    /// What the log of its training tells.
+    pub curves: Curves,
+}
+
+/// Curves over the epochs of training, each a row of `(epoch, value)`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Curves {
+    /// The loss.
     pub loss: Vec<(f64, f64)>,
+    /// Scores of the encoder on held-out data, by name.
+    pub scores: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
 /// The mean; 0 of nothing.
@@ -122,7 +133,14 @@ mod tests {
         let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
         report.metrics = metrics;
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers { model: "m".into(), seed: 0, studies, own_top1: None, preview: None, loss: Vec::new() }
+        Answers {
+            model: "m".into(),
+            seed: 0,
+            studies,
+            own_top1: None,
+            preview: None,
+            curves: Curves::default(),
+        }
     }
 
     #[test]

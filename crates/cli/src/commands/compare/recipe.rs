@@ -2,7 +2,7 @@
 
 use report::{Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_train::{PretrainRecipe, TrainConfig, ViewConfig};
+use vit_train::{Init, PretrainRecipe, TrainConfig, ViewConfig};
 
 /// A model that is trained for the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,6 +112,7 @@ impl CompareRecipe {
             model: self.model.clone(),
             data: self.data.clone(),
             init_from: None,
+            init: Init::Encoder,
             seed,
             drop_path: model.drop_path,
             views: ViewConfig {

@@ -1,10 +1,12 @@
 //! Training and asking: every model in every run, what is finished kept on disk.
 
-use super::answers::{Answers, Role};
+use super::answers::{Answers, Curves, Role};
 use super::recipe::{CompareRecipe, TrainedModel};
 use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir, together};
 use crate::data::{Subset, View};
+use crate::health::SCORES;
 use crate::models::Model;
+use crate::monitor::HeldOut;
 use crate::outcome::{Stop, command_line};
 use crate::progress::{Progress, TrainWatch};
 use crate::settings::secs_since_1970;
@@ -26,7 +28,7 @@ use vit_train::{Method, Preview, Request, TrainError};
 struct Kept {
     own_top1: Option<f64>,
     preview: Option<Preview>,
-    loss: Vec<(f64, f64)>,
+    curves: Curves,
 }
 
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
@@ -145,7 +147,7 @@ pub(super) fn every_model(
             keep(&model.name, &backbone, view, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
-            answers.loss = kept.loss;
+            answers.curves = kept.curves;
             all.push(answers);
         }
     }
@@ -172,10 +174,12 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     let method = method(&recipe.objective)?;
     let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    let sides = (&side, Some(&plan.sides.test));
+    let monitor = HeldOut::of(&recipe, sides, &plan.settings.device, plan.settings.n_threads)?;
     let request = Request {
         recipe: &recipe,
-        data: side.data,
-        indices: Some(side.indices),
+        data: side.data.clone(),
+        indices: Some(side.indices.clone()),
         held_out: Some(Subset::of(plan.sides.test.clone())),
         n_previews: plan.recipe.n_previews,
         device: plan.settings.device.clone(),
@@ -185,7 +189,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
         init_from: None,
         clock: secs_since_1970,
     };
-    let mut watch = TrainWatch::new(plan.progress, &format!("train {}", model.name));
+    let mut watch = TrainWatch::new(plan.progress, &format!("train {}", model.name), monitor);
     let outcome = match (method.run)(&request, &mut watch) {
         Err(TrainError::Interrupted { path, .. }) => {
             return Err(interrupted(&path, plan.out).into());
@@ -196,7 +200,7 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     let kept = Kept {
         own_top1: outcome.held_out_top1,
         preview: outcome.preview,
-        loss: loss(&dir.join("metrics.jsonl"))?,
+        curves: curves(&dir.join("metrics.jsonl"))?,
     };
     write_file(&kept_file, serde_json::to_string(&kept)?.as_bytes())?;
     Ok((outcome.backbone, kept))
@@ -214,22 +218,29 @@ fn interrupted(checkpoint: &Path, out: &Path) -> Stop {
     Stop::Interrupted { saved: format!("saved: {}", checkpoint.display()), command: command_line(&words) }
 }
 
-/// Epoch and loss of a log, at most 200 points, each the mean of its stretch.
-fn loss(path: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+/// What a log tells: the loss, at most 200 points, each the mean of its stretch, and every score.
+fn curves(path: &Path) -> anyhow::Result<Curves> {
     const MOST: usize = 200;
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut points = Vec::new();
+    let mut scores = BTreeMap::<String, Vec<(f64, f64)>>::new();
     for line in text.lines() {
         let line: serde_json::Value =
             serde_json::from_str(line).with_context(|| format!("malformed log {}", path.display()))?;
-        points.extend(line["epoch"].as_f64().zip(line["loss"].as_f64()));
+        let at = |name: &str| line["epoch"].as_f64().zip(line[name].as_f64());
+        points.extend(at("loss"));
+        for (name, _) in SCORES {
+            if let Some(point) = at(name) {
+                scores.entry(name.to_owned()).or_default().push(point);
+            }
+        }
     }
     let stretch = points.len().div_ceil(MOST).max(1);
     let mean = |of: &[(f64, f64)]| {
         let n = of.len() as f64;
         (of.iter().map(|p| p.0).sum::<f64>() / n, of.iter().map(|p| p.1).sum::<f64>() / n)
     };
-    Ok(points.chunks(stretch).map(mean).collect())
+    Ok(Curves { loss: points.chunks(stretch).map(mean).collect(), scores })
 }
 
 /// Asks a model everything, or takes up the answers that are there.
@@ -257,7 +268,7 @@ fn ask(
             studies,
             own_top1: None,
             preview: None,
-            loss: Vec::new(),
+            curves: Curves::default(),
         });
     }
     let (view, source, shapes) = match model {
@@ -288,7 +299,14 @@ fn ask(
         report.arrays.retain(|array| array.name == CORRECT);
         studies.insert(study.entry.info.name.to_owned(), report);
     }
-    Ok(Answers { model: name.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
+    Ok(Answers {
+        model: name.into(),
+        seed,
+        studies,
+        own_top1: None,
+        preview: None,
+        curves: Curves::default(),
+    })
 }
 
 /// How the comparison's images are cut for the models that it trains; a given model brings its own transform.

@@ -1,6 +1,6 @@
 //! What is asked of all models at once, when each has been asked alone.
 
-use super::answers::Answers;
+use super::answers::{Answers, Curves};
 use super::recipe::CompareRecipe;
 use super::run::find;
 use super::{ALL_MODELS, Plan, model_dir};
@@ -61,5 +61,12 @@ pub(super) fn ask(
             studies.insert(info.name.to_owned(), report);
         }
     }
-    Ok(Answers { model: ALL_MODELS.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() })
+    Ok(Answers {
+        model: ALL_MODELS.into(),
+        seed,
+        studies,
+        own_top1: None,
+        preview: None,
+        curves: Curves::default(),
+    })
 }

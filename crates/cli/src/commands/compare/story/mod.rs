@@ -89,7 +89,7 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     if !previews.is_empty() || !curves.is_empty() {
         report.story.push(Block::Heading("What training did".into()));
     }
-    for figure in previews.into_iter().chain(curves) {
+    for figure in previews.into_iter().chain(training::scores(material)).chain(curves) {
         add_figure(report, figure);
     }
     if let Some(samples) = &material.samples {

@@ -170,6 +170,7 @@ pub(super) fn table(pairs: &[Difference]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::answers::Curves;
     use super::*;
     use report::{Array, Kind, Provenance, Report};
     use std::collections::BTreeMap;
@@ -184,7 +185,14 @@ mod tests {
             report.arrays.push(Array { name: CORRECT.into(), shape: vec![right.len()], values });
         }
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers { model: model.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() }
+        Answers {
+            model: model.into(),
+            seed,
+            studies,
+            own_top1: None,
+            preview: None,
+            curves: Curves::default(),
+        }
     }
 
     #[test]

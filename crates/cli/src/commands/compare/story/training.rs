@@ -43,8 +43,8 @@ pub(super) fn learning_curves(material: &Material) -> Vec<Figure> {
         let runs = material.of(model);
         let series: Vec<Series> = runs
             .iter()
-            .filter(|run| !run.loss.is_empty())
-            .map(|run| Series::new(format!("seed {}", run.seed), run.loss.clone()))
+            .filter(|run| !run.curves.loss.is_empty())
+            .map(|run| Series::new(format!("seed {}", run.seed), run.curves.loss.clone()))
             .collect();
         if series.is_empty() {
             continue;
@@ -60,4 +60,29 @@ pub(super) fn learning_curves(material: &Material) -> Vec<Figure> {
         figures.push(Figure::new(name, title, caption, FigureData::Line(plot)));
     }
     figures
+}
+
+/// What neighbors told of held-out samples on the way, of the first seed: one line a model, over the share of its training.
+pub(super) fn scores(material: &Material) -> Option<Figure> {
+    let answers = material.answers.iter().filter(|answers| answers.seed == material.seeds[0]);
+    let series: Vec<Series> = answers
+        .filter_map(|answers| {
+            let curve = answers.curves.scores.get("knn_top1_mean")?;
+            let last = curve.last()?.0.max(f64::MIN_POSITIVE);
+            let points = curve.iter().map(|&(epoch, value)| (epoch / last, value)).collect();
+            Some(Series::new(answers.model.clone(), points))
+        })
+        .collect();
+    let chance = 1.0 / material.n_classes.max(1) as f64;
+    let plot = LinePlot {
+        x_label: "share of training".into(),
+        y_label: "top-1".into(),
+        series,
+        reference_lines: vec![("chance".into(), chance)],
+    };
+    let caption = "Accuracy of the nearest neighbors of the mean of the patches, on a few held-out samples and from a few \
+                   hundred to learn from, while training went on: a trend, not the number of the probe.";
+    let has_lines = !plot.series.is_empty();
+    has_lines
+        .then(|| Figure::new("scores", "What the features tell on the way", caption, FigureData::Line(plot)))
 }
