@@ -34,7 +34,7 @@ const GREATEST: f64 = 1e6;
 pub struct ResidualRatio;
 
 /// One of the two residual additions of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Branch {
     Attention,
     Mlp,
@@ -50,11 +50,13 @@ impl Branch {
 }
 
 /// Sums of the ratio per residual addition and token; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct ResidualRatioAcc {
     n_images: usize,
     /// Σ over images of each token's ratio.
     sums: BTreeMap<(usize, Branch), Vec<f64>>,
     /// The stream as it was last seen in this batch, `[B, T, D]`.
+    #[serde(skip)]
     stream: Option<(Site, Vec<f32>)>,
 }
 

@@ -208,6 +208,7 @@ pub struct FewShot;
 /// Features of both sides.
 ///
 /// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct FewShotAcc {
     wanted: Vec<Select>,
     train: Bank,

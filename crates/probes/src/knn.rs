@@ -75,6 +75,7 @@ pub struct Knn;
 /// The bank and the questions.
 ///
 /// Memory: `samples · selects · D · 4` bytes of both sides.
+#[derive(Serialize, Deserialize)]
 pub struct KnnAcc {
     wanted: Vec<Select>,
     train: Bank,

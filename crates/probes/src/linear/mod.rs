@@ -32,6 +32,7 @@ pub struct LinearProbe;
 /// Features of both sides.
 ///
 /// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct LinearAcc {
     wanted: Vec<Select>,
     train: Bank,
