@@ -157,7 +157,7 @@ fn findings(acc: &AttentionMapsAcc) -> Findings {
             column_titles: (0..n_heads).map(|head| format!("head {head}")).collect(),
             row_titles: acc.by_block.keys().map(|block| format!("block {block}")).collect(),
         };
-        let whose = if *queries == Queries::Class { "the class token looks" } else { "patches look" };
+        let whose = if queries == Queries::Class { "the class token looks" } else { "patches look" };
         let caption = format!(
             "Where {whose}, mean over images, one picture a head. Each picture has its own scale, from its least (dark) to its \
              greatest value (light): a nearly even map shows its noise. What depends on the image is averaged away here."

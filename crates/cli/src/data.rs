@@ -199,6 +199,14 @@ impl Dataset for Subset {
         self.whole.classes()
     }
 
+    fn part_names(&self) -> &[String] {
+        self.whole.part_names()
+    }
+
+    fn object_classes(&self) -> &[String] {
+        self.whole.object_classes()
+    }
+
     fn offers(&self) -> Offers {
         self.whole.offers()
     }

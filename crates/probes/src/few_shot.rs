@@ -46,7 +46,7 @@ impl Default for FewShotConfig {
             n_ways: 0,
             n_queries: 15,
             n_episodes: 100,
-            memory_mib: 2048,
+            memory_mib: 16,
             normalize: Normalize::default(),
             classifier: Classifier::default(),
         }

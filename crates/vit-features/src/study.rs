@@ -8,7 +8,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use vit_core::{Backbone, Grid, Seen, Site};
-use vit_data::{Dataset, Truth};
+use vit_data::{CropBox, Dataset, Truth};
 
 /// Which side of the data a batch is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,6 +166,8 @@ pub struct BatchInfo<'a> {
     pub indices: &'a [usize],
     /// All that is known of each sample.
     pub truths: &'a [Truth],
+    /// Where in its image the view of each sample was cut.
+    pub boxes: &'a [CropBox],
 }
 
 /// Select → shape and values, row-major; the first dimension is samples.

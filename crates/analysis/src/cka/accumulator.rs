@@ -328,6 +328,7 @@ mod tests {
                     labels: &labels,
                     indices: &indices,
                     truths: &[],
+                    boxes: &[],
                 };
                 acc.batch(&Taken { info, features: &features }).expect("fits");
             }

@@ -13,7 +13,7 @@ use crate::study_recipe::StudyKind;
 use anyhow::bail;
 use report::Provenance;
 use std::path::PathBuf;
-use vit_features::{Findings, Passage, Role};
+use vit_features::{Findings, Opened, Passage, Role};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -82,14 +82,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Done> {
     for section in header.sections.clone() {
         let name = section.name();
         progress.detail(&format!("{name}: {} parts", parts.len()));
-        let mut whole = None;
+        let mut whole: Option<Box<dyn Opened>> = None;
         for part in &mut parts {
             let mut study = (asked.entry.open)(&asked.options, &section.shapes)?;
             part.load(study.as_mut())?;
             whole = Some(match whole.take() {
                 None => study,
-                Some(earlier) => {
-                    let mut earlier: Box<dyn vit_features::Opened> = earlier;
+                Some(mut earlier) => {
                     earlier.merge(study);
                     earlier
                 }
@@ -156,7 +155,7 @@ fn show_samples<'a>(
         Ok(side) => showing.iter_mut().try_for_each(|found| showcase::show(found, &side)),
         Err(reason) => {
             progress.say(&format!("merge: figures of samples are left out: {reason:#}"));
-            showing.iter_mut().for_each(|found| found.showcases.clear());
+            showing.iter_mut().for_each(|found| showcase::leave_all_out(found));
             Ok(())
         }
     }

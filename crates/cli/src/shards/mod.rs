@@ -80,7 +80,7 @@ impl Words {
         if file.exists() && !common.overwrite {
             bail!("--save: expected a new file, or --overwrite; found one that is there: {}", file.display());
         }
-        Ok(Some((shard, file)))
+        Ok(Some((shard, file.as_path())))
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Answers {
     pub seed: u64,
     /// Study → what it found; of its arrays only [`CORRECT`] is kept.
     pub studies: BTreeMap<String, Report>,
+    /// (study, model) → why it could not be asked.
+    pub absent: BTreeMap<(String, String), String>,
     /// Accuracy of its own classifier on the test side.
     pub own_top1: Option<f64>,
     /// Pictures of what its objective does.
@@ -122,7 +124,15 @@ mod tests {
         let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
         report.metrics = metrics;
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers { model: "m".into(), seed: 0, studies, own_top1: None, preview: None, loss: Vec::new() }
+        Answers {
+            model: "m".into(),
+            seed: 0,
+            studies,
+            absent: BTreeMap::new(),
+            own_top1: None,
+            preview: None,
+            loss: Vec::new(),
+        }
     }
 
     #[test]

@@ -184,7 +184,15 @@ mod tests {
             report.arrays.push(Array { name: CORRECT.into(), shape: vec![right.len()], values });
         }
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers { model: model.into(), seed, studies, own_top1: None, preview: None, loss: Vec::new() }
+        Answers {
+            model: model.into(),
+            seed,
+            studies,
+            absent: BTreeMap::new(),
+            own_top1: None,
+            preview: None,
+            loss: Vec::new(),
+        }
     }
 
     #[test]
