@@ -255,7 +255,9 @@ fn findings(shapes: &Shapes, acc: &TokenPcaAcc) -> Findings {
     let columns = ["layer", "first", "second", "third", "all three"];
     let mut table = Table::new("by_layer", "How much of the tokens' variance three directions have", columns);
     let (mut curve, mut tiles) = (Vec::new(), Vec::new());
-    for (place, (select, sums)) in acc.layers.iter().enumerate() {
+    for (select, sums) in &acc.layers {
+        // Layers are kept as they were asked for, and told in their order.
+        let Some(place) = acc.selects.iter().position(|asked| asked == select) else { continue };
         let basis = basis(sums);
         let layer = select.layer(shapes.depth).unwrap_or(0);
         let all: f64 = basis.shares.iter().sum();

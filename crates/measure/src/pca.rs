@@ -1,6 +1,6 @@
 //! Principal directions of a symmetric matrix, by repeated multiplication of a few vectors at once.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
 /// Vectors carried beside those asked for: they take what is nearly as great, and the rest converges sooner.
 const SPARE: usize = 6;
@@ -45,7 +45,7 @@ pub fn leading_directions(matrix: ArrayView2<f64>, k: usize) -> (Array1<f64>, Ar
         }
         orthonormalize(&mut basis);
     }
-    let mut directions = basis.slice_move(ndarray::s![..k, ..]);
+    let mut directions = basis.slice_axis(Axis(0), Slice::from(..k)).to_owned();
     for mut row in directions.rows_mut() {
         let greatest =
             row.iter().copied().fold(0.0, |most: f64, x| if x.abs() > most.abs() { x } else { most });
@@ -53,7 +53,7 @@ pub fn leading_directions(matrix: ArrayView2<f64>, k: usize) -> (Array1<f64>, Ar
             row.mapv_inplace(|x| -x);
         }
     }
-    (values.slice_move(ndarray::s![..k]), directions)
+    (values.slice_axis(Axis(0), Slice::from(..k)).to_owned(), directions)
 }
 
 /// Numbers between −0.5 and 0.5 that are the same on every machine and have no pattern: the hash of splitmix64.
