@@ -133,6 +133,7 @@ fn the_cka_row_gives_the_golden_matrices_for_vectors_and_for_maps_of_tokens() {
                     labels: &labels,
                     indices: &indices,
                     truths: &[],
+                    boxes: &[],
                 };
                 study.batch(&Taken { info, features: &features.collect() }).unwrap();
             }
@@ -161,8 +162,15 @@ fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: 
     };
     let mut study = (row(ANALYSES, name).open)(&Table::new(), &shapes).unwrap();
     let (labels, indices) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>());
-    let info =
-        BatchInfo { model: 0, role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &[] };
+    let info = BatchInfo {
+        model: 0,
+        role: Role::Test,
+        first: 0,
+        labels: &labels,
+        indices: &indices,
+        truths: &[],
+        boxes: &[],
+    };
     for (block, attention) in blocks.iter().enumerate() {
         study.see(Site::Attention(block), &Seen::Heads(attention.on(&vit_ops::cpu_device())), &info).unwrap();
     }

@@ -3,7 +3,9 @@
 use analysis::{ANALYSES, AttentionDistanceConfig};
 use probes::PROBES;
 use report::Info;
+use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use testkit::conformance::{StudyTrial, assert_same_findings};
 use testkit::tiny::{self, TinyData};
@@ -62,6 +64,15 @@ impl Opened for Witness {
     fn merge(&mut self, _: Box<dyn Opened>) {}
     fn finish(self: Box<Self>) -> Result<Findings, StudyError> {
         Ok(Findings::default())
+    }
+    fn border(&self) -> usize {
+        1
+    }
+    fn save(&self, _: &mut dyn Write) -> Result<(), StudyError> {
+        Ok(())
+    }
+    fn load(&mut self, _: &mut dyn Read) -> Result<(), StudyError> {
+        Ok(())
     }
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
@@ -172,6 +183,7 @@ fn a_study_cannot_be_merged_with_one_of_another_kind() {
 /// A study that needs keys and does not check the model itself.
 struct Keys;
 
+#[derive(Serialize, Deserialize)]
 struct Nothing;
 
 impl Accumulate for Nothing {

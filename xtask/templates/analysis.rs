@@ -26,7 +26,7 @@ impl Recipe for TemplateConfig {
 pub struct Template;
 
 /// Sums over images; memory does not grow with their number.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct TemplateAcc {
     n_images: usize,
     norms: BTreeMap<Select, f64>,

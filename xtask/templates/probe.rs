@@ -35,7 +35,7 @@ impl Recipe for TemplateConfig {
 pub struct Template;
 
 /// One select's sums over the training side, and the features of the test side.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Layer {
     /// Class to number of samples and sum of features.
     classes: BTreeMap<u32, (usize, Vec<f64>)>,
@@ -43,6 +43,7 @@ struct Layer {
 }
 
 /// What grows while batches pass.
+#[derive(Serialize, Deserialize)]
 pub struct TemplateAcc {
     normalize: bool,
     selects: Vec<Select>,

@@ -32,7 +32,7 @@ impl Recipe for AttentionDistanceConfig {
 pub struct AttentionDistance;
 
 /// Sums over images of what one head does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
     unit_square: f64,
     unit_square_squared: f64,
@@ -42,6 +42,7 @@ struct Sums {
 }
 
 /// Sums per block and head; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct AttentionDistanceAcc {
     grid: TokenGrid,
     has_class: bool,

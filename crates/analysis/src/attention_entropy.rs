@@ -34,7 +34,7 @@ impl Recipe for AttentionEntropyConfig {
 pub struct AttentionEntropy;
 
 /// Sums over images of what one head does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
     entropy: f64,
     entropy_squared: f64,
@@ -44,6 +44,7 @@ struct Sums {
 }
 
 /// Sums per block and head, and per block; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct AttentionEntropyAcc {
     grid: TokenGrid,
     n_class: usize,

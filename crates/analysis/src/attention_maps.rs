@@ -39,9 +39,10 @@ const KINDS: [(Queries, &str); 4] = [
 ];
 
 /// Sums `[heads, T]` per block and kind of queries; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct AttentionMapsAcc {
     grid: TokenGrid,
-    kinds: Vec<(Queries, &'static str)>,
+    kinds: Vec<Queries>,
     n_images: usize,
     by_block: BTreeMap<usize, Vec<Array2<f64>>>,
 }
@@ -57,7 +58,7 @@ impl Accumulate for AttentionMapsAcc {
             .by_block
             .entry(block)
             .or_insert_with(|| vec![Array2::zeros((heads, self.grid.n_tokens())); n_kinds]);
-        for ((queries, _), sums) in self.kinds.iter().zip(maps) {
+        for (queries, sums) in self.kinds.iter().zip(maps) {
             add_mean_rows(values.view(), self.grid, *queries, sums);
         }
         Ok(())
@@ -97,10 +98,10 @@ impl Study for AttentionMaps {
     }
 
     fn open(_: &AttentionMapsConfig, shapes: &Shapes) -> AttentionMapsAcc {
-        let there = |(queries, _): &(Queries, &str)| *queries != Queries::Class || shapes.has_class;
+        let there = |queries: &Queries| *queries != Queries::Class || shapes.has_class;
         AttentionMapsAcc {
             grid: token_grid(shapes),
-            kinds: KINDS.into_iter().filter(there).collect(),
+            kinds: KINDS.into_iter().map(|(queries, _)| queries).filter(there).collect(),
             n_images: 0,
             by_block: BTreeMap::new(),
         }
@@ -117,7 +118,9 @@ fn findings(acc: &AttentionMapsAcc) -> Findings {
     let mut findings = Findings::default();
     let columns = ["queries", "layer", "head", "patches looked at", "greatest share of a patch"];
     let mut table = Table::new("by_head", "Every head", columns);
-    for (place, (queries, word)) in acc.kinds.iter().enumerate() {
+    let word_of = |queries| KINDS.iter().find(|(kind, _)| *kind == queries).map_or("", |(_, word)| word);
+    for (place, &queries) in acc.kinds.iter().enumerate() {
+        let word = word_of(queries);
         let (mut values, mut tiles) = (Vec::new(), Vec::new());
         let mut n_heads = 0;
         for (&block, maps) in &acc.by_block {
@@ -128,10 +131,10 @@ fn findings(acc: &AttentionMapsAcc) -> Findings {
                 let (breadth, peak) = (breadth(patches), patches.iter().copied().fold(0.0, f64::max));
                 for (name, value) in [("map_breadth", breadth), ("map_peak", peak)] {
                     let metric = Metric::new(name, value, "ratio").layer(block).head(head);
-                    findings.metrics.push(metric.param("queries", *word));
+                    findings.metrics.push(metric.param("queries", word));
                 }
                 table.push([
-                    Cell::from(*word),
+                    Cell::from(word),
                     Cell::from(block as i64),
                     Cell::from(head as i64),
                     Cell::from(breadth),
@@ -154,7 +157,7 @@ fn findings(acc: &AttentionMapsAcc) -> Findings {
             column_titles: (0..n_heads).map(|head| format!("head {head}")).collect(),
             row_titles: acc.by_block.keys().map(|block| format!("block {block}")).collect(),
         };
-        let whose = if *queries == Queries::Class { "the class token looks" } else { "patches look" };
+        let whose = if queries == Queries::Class { "the class token looks" } else { "patches look" };
         let caption = format!(
             "Where {whose}, mean over images, one picture a head. Each picture has its own scale, from its least (dark) to its \
              greatest value (light): a nearly even map shows its noise. What depends on the image is averaged away here."

@@ -43,13 +43,14 @@ impl Recipe for AttentionOffsetConfig {
 pub struct AttentionOffset;
 
 /// Sums of one block: `[heads, 2h − 1, 2w − 1]` and `[heads, N]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Maps {
     aligned: Array3<f64>,
     common: Array2<f64>,
 }
 
 /// Summed maps per block and head; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct AttentionOffsetAcc {
     grid: TokenGrid,
     n_images: usize,

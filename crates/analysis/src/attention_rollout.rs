@@ -32,7 +32,7 @@ impl Recipe for AttentionRolloutConfig {
 pub struct AttentionRollout;
 
 /// Sums over images at one block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sums {
     /// The row that is shown, over all tokens: `[T]`.
     row: Array1<f64>,
@@ -41,6 +41,7 @@ struct Sums {
 }
 
 /// Sums per block, and the rollout of the batch that passes; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct AttentionRolloutAcc {
     grid: TokenGrid,
     has_class: bool,
@@ -49,6 +50,7 @@ pub struct AttentionRolloutAcc {
     n_images: usize,
     by_block: BTreeMap<usize, Sums>,
     /// `[B, T, T]` up to the last block seen.
+    #[serde(skip)]
     so_far: Option<Array3<f64>>,
 }
 

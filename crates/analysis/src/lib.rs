@@ -5,17 +5,22 @@ mod attention_entropy;
 mod attention_maps;
 mod attention_offset;
 mod attention_on_host;
+mod attention_overlay;
 mod attention_rollout;
 mod cka;
 mod residual_ratio;
+mod shown;
+mod token_pca;
 
 pub use attention_distance::{AttentionDistance, AttentionDistanceAcc, AttentionDistanceConfig};
 pub use attention_entropy::{AttentionEntropy, AttentionEntropyAcc, AttentionEntropyConfig};
 pub use attention_maps::{AttentionMaps, AttentionMapsAcc, AttentionMapsConfig};
 pub use attention_offset::{AttentionOffset, AttentionOffsetAcc, AttentionOffsetConfig};
+pub use attention_overlay::{AttentionOverlay, AttentionOverlayAcc, AttentionOverlayConfig};
 pub use attention_rollout::{AttentionRollout, AttentionRolloutAcc, AttentionRolloutConfig};
 pub use cka::{Cka, CkaAcc, CkaConfig, Estimator, Places, Tokens};
 pub use residual_ratio::{ResidualRatio, ResidualRatioAcc, ResidualRatioConfig};
+pub use token_pca::{TokenPca, TokenPcaAcc, TokenPcaConfig};
 
 use vit_features::{StudyEntry, study};
 
@@ -25,7 +30,9 @@ pub const ANALYSES: &[StudyEntry] = &[
     study::<AttentionEntropy>(),
     study::<AttentionMaps>(),
     study::<AttentionOffset>(),
+    study::<AttentionOverlay>(),
     study::<AttentionRollout>(),
     study::<Cka>(),
     study::<ResidualRatio>(),
+    study::<TokenPca>(),
 ];

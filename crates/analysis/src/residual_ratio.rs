@@ -34,7 +34,7 @@ const GREATEST: f64 = 1e6;
 pub struct ResidualRatio;
 
 /// One of the two residual additions of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Branch {
     Attention,
     Mlp,
@@ -50,11 +50,13 @@ impl Branch {
 }
 
 /// Sums of the ratio per residual addition and token; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct ResidualRatioAcc {
     n_images: usize,
     /// Σ over images of each token's ratio.
     sums: BTreeMap<(usize, Branch), Vec<f64>>,
     /// The stream as it was last seen in this batch, `[B, T, D]`.
+    #[serde(skip)]
     stream: Option<(Site, Vec<f32>)>,
 }
 
@@ -254,8 +256,15 @@ mod tests {
         let seen = |values: [f32; 4]| {
             Seen::Tokens(Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, 2, 2]), &device))
         };
-        let info =
-            BatchInfo { model: 0, role: Role::Test, first: 0, labels: &[None], indices: &[0], truths: &[] };
+        let info = BatchInfo {
+            model: 0,
+            role: Role::Test,
+            first: 0,
+            labels: &[None],
+            indices: &[0],
+            truths: &[],
+            boxes: &[],
+        };
         let mut acc = ResidualRatioAcc { n_images: 0, sums: BTreeMap::new(), stream: None };
         // The attention adds (0, 5) to (3, 4) and (.5, 0) to (1, 0): 5 / 5 and 1 / .5.
         acc.see(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");

@@ -4,7 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 use crate::commands::{
-    analyze, compare, completions, data, embed, export, inspect, list, pretrain, probe, report,
+    analyze, compare, completions, data, embed, export, inspect, list, merge, pretrain, probe, report,
 };
 use crate::names::Names;
 use clap::{ArgAction, Parser, Subcommand};
@@ -25,7 +25,7 @@ MODEL is a weights file, a run folder, or an architecture with random weights:
   vit:dim=32,depth=3,heads=4,patch=8,image=32
 DATA is a URI:
   part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, cifar10:DIR, cifar100:DIR,
-  folder:DIR, pixels:FILE.safetensors
+  folder:DIR, coco:DIR, partimagenet:DIR, voc:DIR, voc-aug:DIR, pixels:FILE.safetensors
 
 Examples:
   vitscope pretrain mae-part-shapes --out runs/mae
@@ -60,6 +60,9 @@ pub(crate) enum Verb {
     /// Look at a data set, or check that it is whole
     #[command(after_help = data::EXAMPLES)]
     Data(data::Args),
+    /// Join what `probe` and `analyze` saved of the parts of the data
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(merge::Args),
     /// Render saved results into one HTML page
     #[command(after_help = report::EXAMPLES)]
     Report(report::Args),
@@ -162,7 +165,8 @@ fn a_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("expected a share from 0 to 1; found `{text}`"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// A whole number of at least 1.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("expected a whole number of at least 1; found `{text}`")),
         Ok(number) => Ok(number),

@@ -1,10 +1,11 @@
 //! The sides of the data, and how views are cut for a model.
 
-use crate::models::Model;
+use crate::models::{Model, hexadecimal};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::bail;
 use report::{Cell, Metric, Report, Table};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use vit_core::weights::{Framing, InputTransform, Interpolation};
 use vit_data::transform::{Filter, Normalize};
@@ -39,18 +40,48 @@ pub(crate) fn passage(
     Ok(Passage { role, data, indices: Arc::new(indices) })
 }
 
+/// The digest of the order and the classes of a side's samples.
+pub(crate) fn digest(side: &Passage) -> String {
+    let mut digest = Sha256::new();
+    for class in side.data.classes() {
+        digest.update(class.as_bytes());
+        digest.update([0]);
+    }
+    for number in [side.data.len(), side.data.native_size_px().unwrap_or(0), side.indices.len()] {
+        digest.update((number as u64).to_le_bytes());
+    }
+    for &index in side.indices.iter() {
+        let label = side.data.label(index).map_or(0, |label| u64::from(label) + 1);
+        digest.update((index as u64).to_le_bytes());
+        digest.update(label.to_le_bytes());
+    }
+    hexadecimal(&digest.finalize())
+}
+
 /// Says in a report, and to the user, which samples could not be read; nothing where all could.
 pub(crate) fn tell_unreadable<'a>(
     report: &mut Report,
     data: impl IntoIterator<Item = &'a Arc<dyn Dataset>>,
     progress: &Progress,
 ) {
+    tell_all_unreadable(report, data.into_iter().flat_map(unreadable), progress);
+}
+
+/// The samples that could not be read so far, each with the name of its data set.
+pub(crate) fn unreadable(data: &Arc<dyn Dataset>) -> Vec<(String, Unreadable)> {
+    data.unreadable().into_iter().map(|sample| (data.name(), sample)).collect()
+}
+
+/// The same of samples with the names of their data sets.
+pub(crate) fn tell_all_unreadable(
+    report: &mut Report,
+    unreadable: impl IntoIterator<Item = (String, Unreadable)>,
+    progress: &Progress,
+) {
     let mut table = Table::new("unreadable", "Samples that could not be read", ["data", "sample", "reason"]);
-    for data in data {
-        for Unreadable { index, reason } in data.unreadable() {
-            progress.say(&format!("skipped sample {index} of {}: {reason}", data.name()));
-            table.push([Cell::from(data.name()), Cell::Int(index as i64), Cell::from(reason)]);
-        }
+    for (data, Unreadable { index, reason }) in unreadable {
+        progress.say(&format!("skipped sample {index} of {data}: {reason}"));
+        table.push([Cell::from(data), Cell::Int(index as i64), Cell::from(reason)]);
     }
     if table.rows.is_empty() {
         return;
@@ -168,6 +199,14 @@ impl Dataset for Subset {
 
     fn classes(&self) -> &[String] {
         self.whole.classes()
+    }
+
+    fn part_names(&self) -> &[String] {
+        self.whole.part_names()
+    }
+
+    fn object_classes(&self) -> &[String] {
+        self.whole.object_classes()
     }
 
     fn offers(&self) -> Offers {

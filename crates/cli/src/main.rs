@@ -16,6 +16,7 @@ mod names;
 mod outcome;
 mod progress;
 mod settings;
+mod shards;
 mod showcase;
 mod studies;
 mod study_recipe;
@@ -82,6 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Verb::Pretrain(with) => stated(&with.common, || commands::pretrain::run(&with.args, &with.common))?,
         Verb::Probe(with) => stated(&with.common, || commands::probe::run(&with.args, &with.common))?,
         Verb::Analyze(with) => stated(&with.common, || commands::analyze::run(&with.args, &with.common))?,
+        Verb::Merge(args) => stated(&args.common(), || commands::merge::run(&args))?,
         Verb::Report(args) => stated(&args.common(), || commands::report::run(&args))?,
         Verb::Embed(with) => stated(&with.common, || commands::embed::run(&with.args, &with.common))?,
     };

@@ -56,6 +56,11 @@ impl Settings {
         self.batch.unwrap_or(BATCH)
     }
 
+    /// Seconds since the start.
+    pub(crate) fn elapsed_secs(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
     /// Where the numbers come from.
     pub(crate) fn provenance(&self, weights_sha256: Option<String>, recipe: Value) -> Provenance {
         Provenance {
@@ -68,7 +73,7 @@ impl Settings {
                 other => other.into(),
             },
             recipe,
-            elapsed_secs: self.started.elapsed().as_secs_f64(),
+            elapsed_secs: self.elapsed_secs(),
             ..Provenance::default()
         }
     }

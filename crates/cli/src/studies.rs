@@ -5,6 +5,7 @@ use crate::models::{self, Model, Words};
 use crate::outcome::Stop;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
+use crate::shards::{Section, Whose};
 use crate::showcase;
 use crate::study_recipe::StudyRecipe;
 use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
@@ -116,11 +117,28 @@ pub(crate) fn run_studies_together(
     label: &str,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Findings>> {
+    show_studies(labs, &mut studies, sides, label, progress)?;
+    let mut findings = finish_studies(studies, label, progress)?;
+    findings.iter_mut().try_for_each(|found| showcase::show(found, &sides.test))?;
+    Ok(findings)
+}
+
+/// Shows studies all batches of each side of the data.
+///
+/// # Errors
+/// As [`run_studies`].
+pub(crate) fn show_studies(
+    labs: &[Lab],
+    studies: &mut [Box<dyn Opened>],
+    sides: &Sides,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<()> {
     let learns = studies.iter().any(|study| study.needs().train);
     let train = sides.train.iter().filter(|_| learns);
     for (side, what) in train.map(|side| (side, "training side")).chain([(&sides.test, "test side")]) {
         let mut task = progress.task(&format!("{label}, {what}"), side.indices.len(), "images");
-        let observed = observe_together(labs, side, &mut studies, &mut |n| {
+        let observed = observe_together(labs, side, studies, &mut |n| {
             task.advance(n);
             if progress::interrupted() { Err(interruption()) } else { Ok(()) }
         });
@@ -130,12 +148,22 @@ pub(crate) fn run_studies_together(
         observed?;
         task.finish();
     }
+    Ok(())
+}
+
+/// The findings of studies that have seen everything; the samples that they want seen are not shown yet.
+///
+/// # Errors
+/// What a study refuses; [`Stop::Interrupted`] after Ctrl-C.
+pub(crate) fn finish_studies(
+    studies: Vec<Box<dyn Opened>>,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Findings>> {
     let mut findings = Vec::with_capacity(studies.len());
     for study in studies {
         progress.detail(&format!("{label}: {} finishes", study.info().name));
-        let mut found = study.finish()?;
-        showcase::show(&mut found, &sides.test)?;
-        findings.push(found);
+        findings.push(study.finish()?);
         if progress::interrupted() {
             return Err(Stop::again("nothing was written").into());
         }
@@ -181,12 +209,6 @@ pub(crate) fn stage(
 }
 
 impl Stage {
-    /// Says in a report which samples could not be read.
-    pub(crate) fn tell_unreadable(&self, report: &mut Report, progress: &Progress) {
-        let sides = self.sides.train.iter().chain([&self.sides.test]);
-        data::tell_unreadable(report, sides.map(|side| &side.data), progress);
-    }
-
     /// Says what was opened, for `-v`.
     pub(crate) fn tell(&self, progress: &Progress) {
         let Self { model, view, sides, shapes } = self;
@@ -207,87 +229,94 @@ impl Stage {
         }
     }
 
-    /// Runs the studies on the model.
-    pub(crate) fn run(
-        &self,
-        asked: &[Asked],
-        settings: &Settings,
-        progress: &Progress,
-    ) -> anyhow::Result<Vec<Findings>> {
-        self.run_on(&self.model, asked, settings, progress)
+    /// The model, to be asked.
+    pub(crate) fn subject(&self, settings: &Settings) -> Subject<'_> {
+        self.subject_of(&self.model, Whose::Given, settings)
     }
 
-    /// Runs the studies on the same architecture with random weights.
-    pub(crate) fn run_untrained(
-        &self,
-        asked: &[Asked],
-        settings: &Settings,
-        progress: &Progress,
-    ) -> anyhow::Result<Vec<Findings>> {
-        self.run_on(&self.model.untrained(settings), asked, settings, progress)
+    /// The same architecture with random weights, to be asked.
+    pub(crate) fn untrained_subject<'a>(&'a self, model: &'a Model, settings: &Settings) -> Subject<'a> {
+        self.subject_of(model, Whose::Untrained, settings)
     }
 
-    fn run_on(
-        &self,
-        model: &Model,
-        asked: &[Asked],
-        settings: &Settings,
-        progress: &Progress,
-    ) -> anyhow::Result<Vec<Findings>> {
-        let shapes = Shapes { model: model.name.clone(), ..self.shapes.clone() };
-        let studies = open_studies(asked, &shapes, &self.sides)?;
-        let lab = lab(Source::Model(&model.backbone), &self.view, settings);
-        run_studies(&lab, studies, &self.sides, &model.name, progress)
+    fn subject_of<'a>(&'a self, model: &'a Model, whose: Whose, settings: &Settings) -> Subject<'a> {
+        let section = Section {
+            whose,
+            weights_sha256: vec![model.sha256.clone()],
+            views: vec![format!("{:?}", self.view)],
+            shapes: Shapes { model: model.name.clone(), ..self.shapes.clone() },
+        };
+        Subject { section, labs: vec![lab(Source::Model(&model.backbone), &self.view, settings)] }
     }
 
-    /// Raw pixels are asked at a side at which a vector of them stays small; values that are used as they are, at theirs.
-    fn raw_pixels_view(&self) -> View {
+    /// The pixels themselves, at a side at which a vector of them stays small; values that are used as they are, at theirs.
+    pub(crate) fn pixels_subject(&self, settings: &Settings) -> Subject<'static> {
         let as_they_are = self.sides.test.data.name().starts_with("pixels:");
         let size_px = if as_they_are { self.view.size_px } else { self.view.size_px.min(RAW_PIXELS_PX) };
-        View { size_px, ..self.view }
-    }
-
-    /// Runs the studies on the pixels themselves; nothing for those that need more than pixels.
-    pub(crate) fn run_on_pixels(
-        &self,
-        asked: &[Asked],
-        settings: &Settings,
-        progress: &Progress,
-    ) -> anyhow::Result<Vec<Option<Findings>>> {
-        let view = self.raw_pixels_view();
-        let shapes = on_data(Shapes::of_pixels(view.size_px), &self.sides, settings.seed);
-        let (mut studies, mut can) = (Vec::new(), Vec::new());
-        for study in asked {
-            match open_studies(std::slice::from_ref(study), &shapes, &self.sides) {
-                Ok(opened) => {
-                    studies.extend(opened);
-                    can.push(true);
-                }
-                Err(StudyError::Model { .. }) => can.push(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let lab = lab(Source::Pixels, &view, settings);
-        let mut found = run_studies(&lab, studies, &self.sides, &shapes.model, progress)?.into_iter();
-        Ok(can.into_iter().map(|can| if can { found.next() } else { None }).collect())
+        let view = View { size_px, ..self.view };
+        let section = Section {
+            whose: Whose::RawPixels,
+            weights_sha256: Vec::new(),
+            views: vec![format!("{view:?}")],
+            shapes: on_data(Shapes::of_pixels(view.size_px), &self.sides, settings.seed),
+        };
+        Subject { section, labs: vec![lab(Source::Pixels, &view, settings)] }
     }
 }
 
-/// Runs studies that look at several models together, on the data of the first.
-pub(crate) fn run_together(
-    stages: &[Stage],
-    asked: &[Asked],
-    settings: &Settings,
-    progress: &Progress,
-) -> anyhow::Result<Vec<Findings>> {
-    let Some((first, others)) = stages.split_first() else { return Ok(Vec::new()) };
-    let beside = others.iter().map(|stage| stage.shapes.clone()).collect();
-    let shapes = first.shapes.clone().beside(beside);
-    let studies = open_studies(asked, &shapes, &first.sides)?;
-    let labs: Vec<Lab> =
-        stages.iter().map(|stage| lab(Source::Model(&stage.model.backbone), &stage.view, settings)).collect();
-    let names: Vec<&str> = stages.iter().map(|stage| stage.model.name.as_str()).collect();
-    run_studies_together(&labs, studies, &first.sides, &names.join(", "), progress)
+/// All models, to be asked together on the data of the first.
+pub(crate) fn together<'a>(stages: &'a [Stage], settings: &Settings) -> Option<Subject<'a>> {
+    let mut subjects = stages.iter().map(|stage| stage.subject(settings));
+    let mut first = subjects.next()?;
+    let mut beside = Vec::new();
+    for Subject { section, labs } in subjects {
+        first.section.weights_sha256.extend(section.weights_sha256);
+        first.section.views.extend(section.views);
+        beside.push(section.shapes);
+        first.labs.extend(labs);
+    }
+    first.section.shapes = first.section.shapes.beside(beside);
+    Some(first)
+}
+
+/// What a study looks at in one pass over the data, and how.
+pub(crate) struct Subject<'a> {
+    /// What it is.
+    pub(crate) section: Section,
+    /// A lab for each model.
+    pub(crate) labs: Vec<Lab<'a>>,
+}
+
+impl Subject<'_> {
+    /// Opens a study for it; none where it is the pixels, and the study needs more than pixels.
+    pub(crate) fn open(&self, asked: &Asked, sides: &Sides) -> anyhow::Result<Option<Box<dyn Opened>>> {
+        match open_studies(std::slice::from_ref(asked), &self.section.shapes, sides) {
+            Ok(mut opened) => Ok(opened.pop()),
+            Err(StudyError::Model { .. }) if self.section.whose == Whose::RawPixels => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks it a study.
+    pub(crate) fn ask(
+        &self,
+        asked: &Asked,
+        sides: &Sides,
+        progress: &Progress,
+    ) -> anyhow::Result<Option<Told>> {
+        let Some(study) = self.open(asked, sides)? else { return Ok(None) };
+        let found = run_studies_together(&self.labs, vec![study], sides, &self.section.name(), progress)?;
+        let section = self.section.clone();
+        Ok(found.into_iter().next().map(|findings| Told { section, findings }))
+    }
+}
+
+/// What a study found in one pass over the data.
+pub(crate) struct Told {
+    /// What it looked at.
+    pub(crate) section: Section,
+    /// What it found.
+    pub(crate) findings: Findings,
 }
 
 /// The numbers below which nothing was learned: chance, raw pixels, the untrained model.

@@ -14,7 +14,8 @@ use vit_data::transform::Normalize;
 use vit_features::{Layers, StudyEntry};
 
 /// Which registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum StudyKind {
     /// `probe`
     Probe,
@@ -44,7 +45,8 @@ impl StudyKind {
         }
     }
 
-    fn verb(self) -> &'static str {
+    /// The verb that asks it.
+    pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Probe => "probe",
             Self::Analysis => "analyze",
@@ -183,6 +185,14 @@ impl StudyRecipe {
         }
         let asked = Asked { entry, options: resolved.options.clone() };
         Ok((resolved, asked))
+    }
+
+    /// What a saved recipe asks.
+    ///
+    /// # Errors
+    /// When there is no such study.
+    pub(crate) fn asked(&self, kind: StudyKind) -> anyhow::Result<Asked> {
+        Ok(Asked { entry: find(&self.study, kind)?, options: self.options.clone() })
     }
 
     /// The samples asked about.

@@ -259,3 +259,56 @@ fn compare_takes_the_words_for_files_that_do_not_say_all() {
         "a family's own transform"
     );
 }
+
+#[test]
+fn a_question_that_does_not_apply_to_a_model_is_said_in_its_cell_and_the_others_are_asked() {
+    let dir = desk();
+    let with_class_tokens =
+        RECIPE.replace("options = { batch = 16 }", "options = { batch = 16, tokens = \"cls\" }");
+    let overlay = "\n[[analyses]]\nstudy = \"attention-overlay\"\n\n[[analyses]]\nstudy = \"token-pca\"\n";
+    std::fs::write(dir.path().join("families.toml"), with_class_tokens + overlay).expect("a recipe");
+    let with = "vit:dim=16,depth=2,heads=2,patch=16,image=64";
+    let without = format!("without={with},class_token=false,pool=mean");
+    let (a, b) = (format!("a={with}"), format!("b={with},registers=2"));
+    let compare = ["compare", &a, &b, &without, "--recipe", "families.toml", "--limit", "48", "--out", "out"];
+    let answer = run(&dir, &compare);
+    assert_eq!(answer.status.code(), Some(0), "{}", String::from_utf8_lossy(&answer.stderr));
+    let report = json(&dir.path().join("out/report.json"));
+    let tables = report["tables"].as_array().expect("tables");
+    let overview = tables.iter().find(|table| table["name"] == "overview").expect("an overview");
+    assert_eq!(
+        overview["columns"],
+        serde_json::json!(["question", "raw-pixels", "untrained", "a", "b", "without"])
+    );
+    let rows = overview["rows"].as_array().expect("rows");
+    let row = |start: &str| {
+        let is_it = |row: &&Value| row[0].as_str().is_some_and(|question| question.starts_with(start));
+        rows.iter().find(is_it).unwrap_or_else(|| panic!("a row {start}: {overview}"))
+    };
+    let cka = row("CKA");
+    assert!(cka[3].is_number() && cka[4].is_number(), "{cka}");
+    assert!(cka[5].as_str().is_some_and(|why| why.contains("needs a class token")), "{cka}");
+    let knn = row("kNN: top-1");
+    assert!((1..6).all(|column| knn[column].is_number()), "{knn}");
+    let overlay = row("Attention overlay");
+    assert!(
+        overlay[1].as_str().is_some_and(|why| why.contains("pixels")) && overlay[5].is_number(),
+        "{overlay}"
+    );
+    // Every row leads to a table that is there, and every model has its pictures.
+    let links = overview["links"].as_array().expect("links");
+    assert_eq!(links.len(), rows.len());
+    assert!(links.iter().all(|link| tables.iter().any(|table| table["name"] == *link)), "{links:?}");
+    let figures = report["figures"].as_array().expect("figures");
+    for model in ["untrained", "a", "b", "without"] {
+        for name in ["attention-overlay_attention_overlay", "token-pca_token_colors"] {
+            let name = format!("{name}_{model}");
+            assert!(figures.iter().any(|figure| figure["name"] == name.as_str()), "{name}");
+        }
+    }
+    let page = std::fs::read_to_string(dir.path().join("out/report.html")).expect("a page");
+    assert!(page.contains("<a href=\"#table-knn-best-layers\">"), "numbers lead to their tables");
+    let again = run(&dir, &[&compare[..], &["--resume"]].concat());
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(without_time(json(&dir.path().join("out/report.json"))), without_time(report));
+}

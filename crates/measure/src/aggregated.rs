@@ -3,9 +3,10 @@
 use crate::attention::{TokenGrid, check};
 use ndarray::{Array2, ArrayView1, ArrayView4, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Whose rows are averaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Queries {
     /// All tokens'.
     All,

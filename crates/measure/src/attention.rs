@@ -4,10 +4,11 @@
 //! tokens (class, registers) stand before the patches, which fill a grid row by row.
 
 use ndarray::{Array1, Array2, ArrayView2, ArrayView4, Axis, Zip};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Where the patches stand among the tokens: `T = n_prefix + h · w`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenGrid {
     /// Tokens before the patches: the class token first, then registers.
     pub n_prefix: usize,

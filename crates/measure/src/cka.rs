@@ -7,6 +7,7 @@
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// The fewest samples of which HSIC has an unbiased estimate.
 pub const FEWEST_SAMPLES: usize = 4;
@@ -20,7 +21,7 @@ const PIECE_COLUMNS: usize = 2048;
 const BLOCK_ROWS: usize = 16;
 
 /// How much the features of a layer vary.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
     /// `Σ ‖x‖²`
     pub raw: f64,
@@ -196,7 +197,7 @@ pub fn cka_from_hsic(hsic: ArrayView2<f64>, varies: &[bool]) -> Array2<f64> {
 ///
 /// # Source
 /// The estimator of [`Gram::hsic`], its sums over samples written as sums over features.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Moments {
     n: usize,
     layers: Vec<Layer>,
@@ -204,7 +205,7 @@ pub struct Moments {
 }
 
 /// Sums of one layer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Layer {
     /// What was taken from every sample, `[D]`.
     shift: Array1<f64>,
@@ -215,7 +216,7 @@ struct Layer {
 }
 
 /// Sums of a pair of layers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pair {
     at: (usize, usize),
     /// `Σ x yᵀ`, `[D, D']`.

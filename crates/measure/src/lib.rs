@@ -14,6 +14,7 @@
 //! - [`rollout`]: how attention passes through the layers;
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
 //! - [`interval`]: how far a number may be trusted;
+//! - [`pca`]: the principal directions of a symmetric matrix;
 //! - [`rank`]: how many dimensions features really use.
 
 pub mod aggregated;
@@ -24,6 +25,7 @@ pub mod confusion;
 pub mod interval;
 pub mod linear;
 pub mod nearest;
+pub mod pca;
 pub mod rank;
 pub mod rollout;
 pub mod vote;

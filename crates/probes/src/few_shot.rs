@@ -46,7 +46,7 @@ impl Default for FewShotConfig {
             n_ways: 0,
             n_queries: 15,
             n_episodes: 100,
-            memory_mib: 2048,
+            memory_mib: 16,
             normalize: Normalize::default(),
             classifier: Classifier::default(),
         }
@@ -208,6 +208,7 @@ pub struct FewShot;
 /// Features of both sides.
 ///
 /// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct FewShotAcc {
     wanted: Vec<Select>,
     train: Bank,

@@ -72,9 +72,13 @@ impl Recipe for KnnConfig {
 /// chosen on held-out training samples instead of on the test side.
 pub struct Knn;
 
+/// Features of a side beyond this are kept in temporary files; changes no number.
+const MEMORY_BYTES: usize = 16 << 20;
+
 /// The bank and the questions.
 ///
-/// Memory: `samples · selects · D · 4` bytes of both sides.
+/// Memory: `samples · selects · D · 4` bytes, of each side at most 16 MiB; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct KnnAcc {
     wanted: Vec<Select>,
     train: Bank,
@@ -129,7 +133,7 @@ impl Study for Knn {
     fn open(config: &KnnConfig, shapes: &Shapes) -> KnnAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
-        let bank = || Bank::new(Self::INFO.name, usize::MAX);
+        let bank = || Bank::new(Self::INFO.name, MEMORY_BYTES);
         KnnAcc { wanted, train: bank(), test: bank() }
     }
 

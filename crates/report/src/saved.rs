@@ -49,12 +49,15 @@ pub struct SavedTable {
     /// How to read it; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// For each row the table from which its numbers come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
 }
 
 impl From<SavedTable> for crate::Table {
     fn from(saved: SavedTable) -> Self {
-        let SavedTable { name, columns, rows, title, note } = saved;
-        Self { name, title, columns, rows, note }
+        let SavedTable { name, columns, rows, title, note, links } = saved;
+        Self { name, title, columns, rows, note, links }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
     /// How to read it and what it cannot tell; may be empty.
     pub note: String,
+    /// For each row the name of the table from which its numbers come, empty where there is none; or nothing at all.
+    pub links: Vec<String>,
 }
 
 impl Table {
@@ -38,6 +40,13 @@ impl Table {
     /// Appends a row.
     pub fn push(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.rows.push(cells.into_iter().collect());
+    }
+
+    /// Appends a row whose numbers come from another table of the report.
+    pub fn push_linked(&mut self, cells: impl IntoIterator<Item = Cell>, table: impl Into<String>) {
+        self.links.resize(self.rows.len(), String::new());
+        self.links.push(table.into());
+        self.push(cells);
     }
 
     /// The same table with a note below it.

@@ -1,10 +1,11 @@
 //! The named places where one may look into an encoder.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A place inside an encoder; blocks count from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Site {
     /// Tokens after positions, before the first block, `[B, T, D]`.
     Embed,

@@ -22,6 +22,10 @@ pub struct Offers {
     pub masks: bool,
     /// Part masks.
     pub parts: bool,
+    /// A class for every pixel.
+    pub semantic: bool,
+    /// Every object by itself.
+    pub objects: bool,
     /// Keypoints with visibility.
     pub keypoints: bool,
 }
@@ -38,6 +42,14 @@ pub trait Dataset: Send + Sync {
     }
     /// The names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
+    /// The names of the parts in [`Truth::parts`](crate::Truth); empty where they have none.
+    fn part_names(&self) -> &[String] {
+        &[]
+    }
+    /// The names of the classes in [`Truth::semantic`](crate::Truth) and [`Truth::objects`](crate::Truth).
+    fn object_classes(&self) -> &[String] {
+        &[]
+    }
     /// What truth every sample carries.
     fn offers(&self) -> Offers;
     /// The class of sample `index`, without decoding the picture; `None` where there are no labels.

@@ -3,9 +3,11 @@
 mod dataset;
 mod decode;
 mod error;
+mod ids;
 mod loader;
 mod order;
 mod read_at;
+mod region;
 mod sample;
 mod seed;
 mod split;
@@ -19,7 +21,8 @@ pub use dataset::{Dataset, DatasetEntry, Offers, Opened, Split, open};
 pub use error::DataError;
 pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
 pub use order::{Order, epoch_order, spread_over_classes};
-pub use sample::{Image, Keypoint, LabelMap, Picture, Sample, Truth};
+pub use region::Region;
+pub use sample::{Image, Keypoint, LabelMap, Object, Picture, Sample, Truth, VOID};
 pub use seed::{Seed, Stream};
 pub use split::{TrainTest, n_test, stratified_split};
 pub use tolerant::{Unreadable, tolerate};
@@ -33,5 +36,9 @@ pub const DATASETS: &[DatasetEntry] = &[
     datasets::cifar::CIFAR10,
     datasets::cifar::CIFAR100,
     datasets::image_folder::ENTRY,
+    datasets::coco::ENTRY,
+    datasets::part_imagenet::ENTRY,
+    datasets::voc::ENTRY,
+    datasets::voc::AUGMENTED,
     datasets::pixels::ENTRY,
 ];

@@ -1,5 +1,7 @@
 //! One sample: an image and whatever truth its data set has.
 
+use crate::Region;
+
 /// An 8-bit colour image, row-major.
 ///
 /// # Shapes
@@ -41,6 +43,20 @@ pub struct LabelMap {
     pub ids: Vec<u8>,
 }
 
+/// The id in a class map where nobody says what is there.
+pub const VOID: u8 = 255;
+
+/// One object of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Index into the data set's names of object classes.
+    pub class: u32,
+    /// Whether it is a crowd: one region for many objects, which are not told apart.
+    pub crowd: bool,
+    /// Where it is.
+    pub region: Region,
+}
+
 /// A named point of an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Keypoint {
@@ -63,6 +79,10 @@ pub struct Truth {
     pub mask: Option<LabelMap>,
     /// Part index + 1 where a part is.
     pub parts: Option<LabelMap>,
+    /// Object class + 1 at every pixel, [`VOID`] where nobody says.
+    pub semantic: Option<LabelMap>,
+    /// Every object, where they are told apart.
+    pub objects: Vec<Object>,
     /// Named points.
     pub keypoints: Vec<Keypoint>,
 }

@@ -82,6 +82,14 @@ impl Dataset for Tolerant {
         self.dataset.classes()
     }
 
+    fn part_names(&self) -> &[String] {
+        self.dataset.part_names()
+    }
+
+    fn object_classes(&self) -> &[String] {
+        self.dataset.object_classes()
+    }
+
     fn offers(&self) -> Offers {
         self.dataset.offers()
     }

@@ -1,7 +1,13 @@
 //! Labeled features of one side of the data: in memory while they are few, else in a temporary file for each select.
 
 use crate::{Select, StudyError, Taken};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_bytes::{ByteBuf, Bytes};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -12,8 +18,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 ///
 /// Memory: `samples · Σ D over the selects · 4` bytes, at most `memory_bytes` and one batch; beyond that, everything
 /// goes to files in the system's folder for temporary files, which vanish with the bank.
+#[derive(Serialize, Deserialize)]
 pub struct Bank {
-    study: &'static str,
+    study: Cow<'static, str>,
     memory_bytes: usize,
     in_memory_bytes: usize,
     labels: Vec<u32>,
@@ -22,6 +29,7 @@ pub struct Bank {
 }
 
 /// One select's features: parts in the order of the data.
+#[derive(Serialize, Deserialize)]
 struct Column {
     width: usize,
     parts: Vec<Piece>,
@@ -36,7 +44,14 @@ impl Bank {
     /// Nothing yet; `study` is named in errors.
     pub fn new(study: &'static str, memory_bytes: usize) -> Self {
         let (labels, indices) = (Vec::new(), Vec::new());
-        Self { study, memory_bytes, in_memory_bytes: 0, labels, indices, columns: BTreeMap::new() }
+        Self {
+            study: study.into(),
+            memory_bytes,
+            in_memory_bytes: 0,
+            labels,
+            indices,
+            columns: BTreeMap::new(),
+        }
     }
 
     /// The class of each sample.
@@ -83,12 +98,13 @@ impl Bank {
             }
         }
         if self.in_memory_bytes > self.memory_bytes {
-            self.spill().map_err(|source| StudyError::TemporaryFile { study: self.study.into(), source })?;
+            self.spill().map_err(|source| self.failed(source))?;
         }
         Ok(())
     }
 
-    /// Appends the samples of later batches.
+    /// Appends the samples of later batches. What does not fit in memory goes to temporary files; where they cannot be
+    /// written, it stays in memory.
     pub fn append(&mut self, later: Self) {
         self.labels.extend(later.labels);
         self.indices.extend(later.indices);
@@ -96,6 +112,9 @@ impl Bank {
         for (select, column) in later.columns {
             let own = self.columns.entry(select).or_insert(Column { width: column.width, parts: Vec::new() });
             own.parts.extend(column.parts);
+        }
+        if self.in_memory_bytes > self.memory_bytes {
+            let _ = self.spill();
         }
     }
 
@@ -111,8 +130,8 @@ impl Bank {
             match part {
                 Piece::Memory(part) => values.extend_from_slice(part),
                 Piece::Disk { file, n_values } => {
-                    let failed = |source| StudyError::TemporaryFile { study: self.study.into(), source };
-                    read(file, *n_values, &mut values).map_err(failed)?;
+                    read(file, *n_values, &mut |chunk| values.extend(values_of(chunk)))
+                        .map_err(|source| self.failed(source))?;
                 }
             }
         }
@@ -123,55 +142,140 @@ impl Bank {
         Ok((column.width, values))
     }
 
-    /// Writes what is in memory behind what is on disk.
+    /// Writes what is in memory behind what is on disk; what cannot be written stays in memory.
     fn spill(&mut self) -> std::io::Result<()> {
         for column in self.columns.values_mut() {
-            let mut parts = Vec::with_capacity(column.parts.len());
-            for part in column.parts.drain(..) {
-                match (part, parts.last_mut()) {
-                    (Piece::Memory(values), Some(Piece::Disk { file, n_values })) => {
-                        write(file, &values)?;
-                        *n_values += values.len();
-                    }
-                    (Piece::Memory(values), _) => {
-                        let mut file = tempfile::tempfile()?;
-                        write(&mut file, &values)?;
-                        parts.push(Piece::Disk { file, n_values: values.len() });
-                    }
-                    (part, _) => parts.push(part),
+            let mut kept: Vec<Piece> = Vec::with_capacity(column.parts.len());
+            let mut failed = None;
+            for part in std::mem::take(&mut column.parts) {
+                match &part {
+                    Piece::Memory(values) if failed.is_none() => match behind(kept.last_mut(), values) {
+                        Ok(new) => kept.extend(new),
+                        Err(error) => {
+                            failed = Some(error);
+                            kept.push(part);
+                        }
+                    },
+                    _ => kept.push(part),
                 }
             }
-            column.parts = parts;
+            column.parts = kept;
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
         self.in_memory_bytes = 0;
         Ok(())
     }
 
+    fn failed(&self, source: std::io::Error) -> StudyError {
+        StudyError::TemporaryFile { study: self.study.to_string(), source }
+    }
+
     fn error(&self, expected: &str, found: String) -> StudyError {
-        StudyError::Value { study: self.study.into(), expected: expected.into(), found }
+        StudyError::Value { study: self.study.to_string(), expected: expected.into(), found }
     }
 }
 
-fn write(file: &mut File, values: &[f32]) -> std::io::Result<()> {
-    file.seek(SeekFrom::End(0))?;
-    for chunk in values.chunks(CHUNK_BYTES / size_of::<f32>()) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|x| x.to_le_bytes()).collect();
-        file.write_all(&bytes)?;
+/// Writes values behind the last piece where that is on disk, else to a file of their own, which is handed back.
+fn behind(last: Option<&mut Piece>, values: &[f32]) -> std::io::Result<Option<Piece>> {
+    if let Some(Piece::Disk { file, n_values }) = last {
+        write(file, *n_values, values)?;
+        *n_values += values.len();
+        return Ok(None);
     }
-    Ok(())
+    let mut file = tempfile::tempfile()?;
+    write(&mut file, 0, values)?;
+    Ok(Some(Piece::Disk { file, n_values: values.len() }))
 }
 
-fn read(mut file: &File, n_values: usize, into: &mut Vec<f32>) -> std::io::Result<()> {
+/// Writes behind the first `n_values`.
+fn write(file: &mut File, n_values: usize, values: &[f32]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start((n_values * size_of::<f32>()) as u64))?;
+    values.chunks(CHUNK_BYTES / size_of::<f32>()).try_for_each(|chunk| file.write_all(&bytes_of(chunk)))
+}
+
+/// Reads the first `n_values`, chunk by chunk.
+fn read(mut file: &File, n_values: usize, each: &mut dyn FnMut(&[u8])) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     let mut left = n_values * size_of::<f32>();
     let mut bytes = vec![0u8; CHUNK_BYTES.min(left)];
     while left > 0 {
         let now = bytes.len().min(left);
         file.read_exact(&mut bytes[..now])?;
-        into.extend(bytes[..now].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        each(&bytes[..now]);
         left -= now;
     }
     Ok(())
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn values_of(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(size_of::<f32>()).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// Whether it is on disk, then its values as byte strings of one chunk each: neither side holds all of them twice.
+impl Serialize for Piece {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (n_values, is_on_disk) = match self {
+            Self::Memory(values) => (values.len(), false),
+            Self::Disk { n_values, .. } => (*n_values, true),
+        };
+        let n_chunks = (n_values * size_of::<f32>()).div_ceil(CHUNK_BYTES);
+        let mut seq = serializer.serialize_seq(Some(1 + n_chunks))?;
+        seq.serialize_element(&is_on_disk)?;
+        match self {
+            Self::Memory(values) => {
+                for chunk in values.chunks(CHUNK_BYTES / size_of::<f32>()) {
+                    seq.serialize_element(Bytes::new(&bytes_of(chunk)))?;
+                }
+            }
+            Self::Disk { file, n_values } => {
+                let mut written = Ok(());
+                let read = read(file, *n_values, &mut |chunk| {
+                    if written.is_ok() {
+                        written = seq.serialize_element(Bytes::new(chunk));
+                    }
+                });
+                read.map_err(serde::ser::Error::custom)?;
+                written?;
+            }
+        }
+        seq.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Piece {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Chunks;
+        impl<'de> Visitor<'de> for Chunks {
+            type Value = Piece;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("features in chunks")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Piece, A::Error> {
+                let is_on_disk = seq.next_element::<bool>()?;
+                let is_on_disk = is_on_disk.ok_or_else(|| A::Error::custom("an empty piece of features"))?;
+                let (mut all, mut n_values) = (Vec::new(), 0);
+                let mut file =
+                    if is_on_disk { Some(tempfile::tempfile().map_err(A::Error::custom)?) } else { None };
+                while let Some(chunk) = seq.next_element::<ByteBuf>()? {
+                    match &mut file {
+                        Some(file) => file.write_all(&chunk).map_err(A::Error::custom)?,
+                        None => all.extend(values_of(&chunk)),
+                    }
+                    n_values += chunk.len() / size_of::<f32>();
+                }
+                Ok(file.map_or(Piece::Memory(all), |file| Piece::Disk { file, n_values }))
+            }
+        }
+        deserializer.deserialize_seq(Chunks)
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +295,7 @@ mod tests {
                 labels: &labels,
                 indices: &indices,
                 truths: &[],
+                boxes: &[],
             };
             let values = (0..6).map(|i| (3 * first + i) as f32).collect();
             let features = BTreeMap::from([(Select::PIXELS, (vec![2, 3], values))]);
@@ -212,6 +317,32 @@ mod tests {
             assert_eq!(merged.labels(), whole.labels());
             assert_eq!(merged.indices(), (0..10).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_bank_that_was_saved_and_read_is_the_same_from_memory_disk_and_both() {
+        for memory_bytes in [usize::MAX, 30, 0] {
+            let whole = bank(0, 5, memory_bytes);
+            let bytes = rmp_serde::to_vec_named(&whole).expect("saved");
+            let mut again: Bank = rmp_serde::from_slice(&bytes).expect("read");
+            assert_eq!(rmp_serde::to_vec_named(&again).expect("saved again"), bytes);
+            again.append(bank(5, 2, memory_bytes));
+            let expected = bank(0, 7, memory_bytes).features(Select::PIXELS).expect("features");
+            assert_eq!(again.features(Select::PIXELS).expect("features"), expected);
+            assert_eq!(again.labels(), bank(0, 7, 0).labels());
+        }
+    }
+
+    #[test]
+    fn what_is_appended_goes_to_disk_when_it_does_not_fit() {
+        let mut merged = bank(0, 1, 30);
+        merged.append(bank(1, 1, 30));
+        assert_eq!(merged.in_memory_bytes, 0);
+        merged.append(bank(2, 1, 30));
+        assert_eq!(
+            merged.features(Select::PIXELS).expect("features").1,
+            (0..18).map(|i| i as f32).collect::<Vec<_>>()
+        );
     }
 
     #[test]

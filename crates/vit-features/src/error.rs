@@ -52,6 +52,16 @@ pub enum StudyError {
         /// What came.
         found: String,
     },
+    /// What was accumulated cannot be saved or read again.
+    #[error("`{study}`: cannot {action} what was accumulated: {reason}")]
+    Accumulated {
+        /// The study.
+        study: String,
+        /// Write or read.
+        action: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The temporary file of features that do not fit in memory.
     #[error("`{study}`: cannot keep features in a temporary file: {source}")]
     TemporaryFile {

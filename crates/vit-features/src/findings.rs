@@ -1,6 +1,7 @@
 //! What a study has found, before anybody adds where it came from.
 
 use report::{Array, Block, Figure, Metric, Table};
+use vit_data::CropBox;
 
 /// Numbers, tables and figures of a study.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,28 @@ pub struct Showcase {
     pub caption: String,
     /// The index of a sample in its data set, and what is said below its picture.
     pub samples: Vec<(usize, String)>,
+    /// Maps that stand beside each picture, which is then the part of it that the model saw.
+    pub maps: Option<Maps>,
+}
+
+/// Maps over the patches of views, a row for each sample of a showcase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Maps {
+    /// What stands above each column.
+    pub titles: Vec<String>,
+    /// Rows and columns of patches.
+    pub grid: (usize, usize),
+    /// For each sample, where in its image the view was cut, and a map for each title.
+    pub rows: Vec<(CropBox, Vec<PatchMap>)>,
+}
+
+/// One map over the patches of a view, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatchMap {
+    /// Shares of 0–1 that are laid over the picture as light.
+    Heat(Vec<f32>),
+    /// A color for each patch.
+    Colors(Vec<[u8; 3]>),
 }
 
 /// The array in which a probe says of every test sample, in the order of the test side, whether its headline (the best

@@ -16,7 +16,7 @@ mod study;
 pub use bank::Bank;
 pub use error::StudyError;
 pub use extract::{Features, extract};
-pub use findings::{CORRECT, Findings, Showcase};
+pub use findings::{CORRECT, Findings, Maps, PatchMap, Showcase};
 pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};

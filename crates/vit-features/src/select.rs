@@ -1,11 +1,12 @@
 //! Selects: which tokens of which place become a feature, in words such as `block*.cls` or `norm.patches`.
 
 use crate::StudyError;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use vit_core::{Backbone, Site};
 
 /// Where a feature is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Place {
     /// The pixels themselves, no model.
     Pixels,
@@ -16,7 +17,7 @@ pub enum Place {
 }
 
 /// Which tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Part {
     /// The class token, `[D]`.
     Class,
@@ -29,7 +30,7 @@ pub enum Part {
 }
 
 /// A place and a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Select {
     /// Where.
     pub place: Place,

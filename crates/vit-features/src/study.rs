@@ -2,10 +2,13 @@
 
 use crate::{Findings, Layers, Select, StudyError};
 use report::{Info, Recipe, RecipeError, recipe};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use vit_core::{Backbone, Grid, Seen, Site};
-use vit_data::{Dataset, Truth};
+use vit_data::{CropBox, Dataset, Truth};
 
 /// Which side of the data a batch is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +29,7 @@ pub enum Models {
 }
 
 /// What there is to study: the model's sizes and the data's classes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shapes {
     /// The model's name in reports.
     pub model: String,
@@ -163,6 +166,8 @@ pub struct BatchInfo<'a> {
     pub indices: &'a [usize],
     /// All that is known of each sample.
     pub truths: &'a [Truth],
+    /// Where in its image the view of each sample was cut.
+    pub boxes: &'a [CropBox],
 }
 
 /// Select → shape and values, row-major; the first dimension is samples.
@@ -178,7 +183,9 @@ pub struct Taken<'a> {
 }
 
 /// What grows while batches pass. Its memory must not grow with the number of batches, but for what is documented.
-pub trait Accumulate: Send + Sized + 'static {
+///
+/// It is saved between batches and read again by another process: what lives for one batch only is skipped.
+pub trait Accumulate: Serialize + DeserializeOwned + Send + Sized + 'static {
     /// Receives a site where it is made; nothing of it is kept by anybody else.
     ///
     /// # Errors
@@ -211,6 +218,11 @@ pub trait Study: 'static {
     /// # Errors
     /// When the model cannot have it; the sentence names the study and the model.
     fn needs(config: &Self::Config, shapes: &Shapes) -> Result<Needs, StudyError>;
+    /// Samples of the test side that are taken in groups: only parts that end at a multiple of it merge into exactly the
+    /// whole. One where samples are taken by themselves.
+    fn border(_config: &Self::Config) -> usize {
+        1
+    }
     /// An empty accumulator.
     fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
     /// Options that suit a hundred samples, with which the contract of studies is tried.
@@ -254,6 +266,18 @@ pub trait Opened: Send {
     /// # Errors
     /// As there.
     fn finish(self: Box<Self>) -> Result<Findings, StudyError>;
+    /// See [`Study::border`].
+    fn border(&self) -> usize;
+    /// Writes what was accumulated: one MessagePack value, structures with the names of their fields.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn save(&self, into: &mut dyn Write) -> Result<(), StudyError>;
+    /// Reads what another study of the same kind, options and shapes saved, in the place of what was accumulated here.
+    ///
+    /// # Errors
+    /// When what is read is not such.
+    fn load(&mut self, from: &mut dyn Read) -> Result<(), StudyError>;
     /// For merging.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -291,9 +315,24 @@ impl<S: Study> Opened for Asked<S> {
     fn finish(self: Box<Self>) -> Result<Findings, StudyError> {
         S::finish(&self.config, &self.shapes, self.acc)
     }
+    fn border(&self) -> usize {
+        S::border(&self.config)
+    }
+    fn save(&self, into: &mut dyn Write) -> Result<(), StudyError> {
+        let mut serializer = rmp_serde::Serializer::new(into).with_struct_map();
+        self.acc.serialize(&mut serializer).map_err(|error| accumulated::<S>("write", &error))
+    }
+    fn load(&mut self, from: &mut dyn Read) -> Result<(), StudyError> {
+        self.acc = rmp_serde::from_read(from).map_err(|error| accumulated::<S>("read", &error))?;
+        Ok(())
+    }
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+}
+
+fn accumulated<S: Study>(action: &'static str, error: &dyn std::error::Error) -> StudyError {
+    StudyError::Accumulated { study: S::INFO.name.into(), action, reason: error.to_string() }
 }
 
 /// Opens a study with a parsed configuration.

@@ -3,10 +3,12 @@
 use super::{Cka, CkaConfig, Estimator, Layer};
 use measure::cka::{Energy, FEWEST_SAMPLES, Gram, Moments, cka_from_hsic, hsic_matrix, linear_grams};
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 use vit_features::{Accumulate, Role, Study, StudyError, Taken};
 
 /// Sums over groups of samples, and the samples that wait for their group to be full. Memory does not grow with the
 /// number of samples, but for the full estimator over maps of tokens, which keeps them.
+#[derive(Serialize, Deserialize)]
 pub struct CkaAcc {
     group: usize,
     layers: Vec<Layer>,
@@ -23,6 +25,7 @@ pub struct CkaAcc {
 }
 
 /// Sums of the minibatch estimator.
+#[derive(Serialize, Deserialize)]
 struct Minibatch {
     hsic: Array2<f64>,
     energies: Vec<Energy>,
@@ -52,6 +55,7 @@ impl Minibatch {
 }
 
 /// What the full estimator keeps.
+#[derive(Serialize, Deserialize)]
 enum Full {
     /// Sums for each pair of layers.
     Moments(Moments),
@@ -324,6 +328,7 @@ mod tests {
                     labels: &labels,
                     indices: &indices,
                     truths: &[],
+                    boxes: &[],
                 };
                 acc.batch(&Taken { info, features: &features }).expect("fits");
             }

@@ -156,7 +156,7 @@ impl Recipe for CkaConfig {
 pub struct Cka;
 
 /// One layer of one model: the selects that are read for it, and what it is called.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Layer {
     /// Which model, counted from 0.
     pub model: usize,
@@ -277,6 +277,10 @@ impl Study for Cka {
     fn small() -> CkaConfig {
         // Halves of 24 samples end at the border of a group.
         CkaConfig { batch: 12, ..CkaConfig::default() }
+    }
+
+    fn border(config: &CkaConfig) -> usize {
+        config.batch
     }
 
     fn open(config: &CkaConfig, shapes: &Shapes) -> CkaAcc {

@@ -1,12 +1,14 @@
 //! `analyze`: what does a trained network do?
 
 use crate::args::Common;
+use crate::data;
 use crate::models::Words;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::studies::{Asked, Stage, report_of, run_together, stage};
+use crate::shards::{self, Asking, Origin};
+use crate::studies::{self, Asked, Stage, Told, report_of, stage};
 use crate::study_recipe::{Said, StudyKind, StudyRecipe};
 use anyhow::bail;
 use report::store::write_file;
@@ -20,7 +22,9 @@ Examples:
   vitscope analyze attention-distance --weights runs/mae --data part-shapes
   vitscope analyze attention-distance --weights runs/a --weights runs/b --data part-shapes
   vitscope analyze cka --weights runs/a --weights runs/b --data part-shapes
-  vitscope analyze attention-distance --weights runs/a --data folder:photos --layers 0,5";
+  vitscope analyze attention-distance --weights runs/a --data folder:photos --layers 0,5
+  vitscope analyze cka --weights runs/a --weights runs/b --data folder:photos --shard 1/4 --save cka-1.acc
+      look at the first quarter; `vitscope merge cka-*.acc` joins the four";
 
 /// The options of `analyze`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +47,9 @@ pub(crate) struct Args {
     /// The layers that are looked at: all, last, or a list such as 0,5,11 [default: all]
     #[arg(long, value_name = "LAYERS")]
     layers: Option<String>,
+    /// A part of the data.
+    #[command(flatten)]
+    shards: shards::Words,
 }
 
 /// Analyzes.
@@ -57,83 +64,85 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     };
     let (recipe, asked) = StudyRecipe::resolve(&args.analysis, StudyKind::Analysis, &said, common)?;
     let settings = Settings::of(common)?.with_seed(recipe.seed);
-    let out = OutDir::claim(common.out.as_deref(), "analyze", common.overwrite, false)?;
-    let resolved = recipe::to_json(&recipe);
+    let target = args.shards.target(common)?;
+    let out = match target {
+        None => Some(OutDir::claim(common.out.as_deref(), "analyze", common.overwrite, false)?),
+        Some(_) => None,
+    };
     let open = |weights: &String| {
-        let asked = std::slice::from_ref(&asked);
-        let stage = stage(&recipe, weights, &args.words, asked, &settings)?;
+        let stage = stage(&recipe, weights, &args.words, std::slice::from_ref(&asked), &settings)?;
         stage.tell(&progress);
         anyhow::Ok(stage)
     };
-    let stages = recipe.weights.iter().map(open);
-    let (report, parts) = match asked.entry.models {
+    let opened = recipe.weights.iter().map(open);
+    let provenance = settings.provenance(None, recipe::to_json(&recipe));
+    let mut asking = Asking::new(&asked, target.map(|(shard, _)| shard), &settings, &progress);
+    match asked.entry.models {
         Models::Together => {
-            let stages = stages.collect::<anyhow::Result<Vec<Stage>>>()?;
-            (together(&asked, &stages, &settings, &progress, resolved)?, Vec::new())
+            let stages = opened.collect::<anyhow::Result<Vec<Stage>>>()?;
+            if let (Some(subject), Some(first)) = (studies::together(&stages, &settings), stages.first()) {
+                asking.ask(&subject, &first.sides)?;
+            }
         }
-        Models::Each => one_by_one(&asked, stages, &settings, &progress, resolved)?,
-    };
+        // Each is opened when its turn comes.
+        Models::Each => {
+            for stage in opened {
+                let stage = stage?;
+                asking.ask(&stage.subject(&settings), &stage.sides)?;
+            }
+        }
+    }
+    let provenance = Provenance { elapsed_secs: settings.elapsed_secs(), ..provenance };
+    if let Some((_, file)) = target {
+        return asking.save(file, StudyKind::Analysis, &recipe, provenance);
+    }
+    let origin = Origin { provenance, ..asking.origin() };
+    let (report, parts) = tell(&asked, asking.told, &origin, &progress)?;
+    let Some(out) = out else { bail!("analyze: expected a folder for the report; found none") };
+    write(&out, &recipe, &report, &parts, common.overwrite)?;
+    Ok(Done::of_report(&report, out.path()))
+}
+
+/// Writes the report of an analysis, and those of each of several models below it.
+pub(crate) fn write(
+    out: &OutDir,
+    recipe: &StudyRecipe,
+    report: &Report,
+    parts: &[(String, Report)],
+    overwrite: bool,
+) -> anyhow::Result<()> {
     report.check()?;
-    if common.overwrite {
+    if overwrite {
         out.clear()?;
     }
     let text = recipe.to_text(StudyKind::Analysis, env!("CARGO_PKG_VERSION"));
     write_file(&out.path().join("recipe.toml"), text.as_bytes())?;
-    for (slug, part) in &parts {
+    for (slug, part) in parts {
         part.write(&out.path().join(slug))?;
     }
-    report.write(out.path())?;
-    Ok(Done::of_report(&report, out.path()))
+    Ok(report.write(out.path())?)
 }
 
-/// A study that looks at all models in one pass.
-fn together(
+/// The report of an analysis; where models were asked one by one, one that joins the reports of all, and those with
+/// their folders' names.
+pub(crate) fn tell(
     asked: &Asked,
-    stages: &[Stage],
-    settings: &Settings,
+    told: Vec<Told>,
+    origin: &Origin,
     progress: &Progress,
-    resolved: Value,
-) -> anyhow::Result<Report> {
-    let (info, kind) = (asked.entry.info, StudyKind::Analysis.report_kind());
-    let Some(findings) = run_together(stages, std::slice::from_ref(asked), settings, progress)?.pop() else {
-        bail!("analyze: expected findings; found none: {}", info.name);
-    };
-    let names: Vec<&str> = stages.iter().map(|stage| stage.model.name.as_str()).collect();
-    let digests: Vec<&str> = stages.iter().map(|stage| stage.model.sha256.as_str()).collect();
-    let only = if let [only] = digests[..] { Some(only.to_owned()) } else { None };
-    let is_one = only.is_some();
-    let mut provenance = settings.provenance(only, resolved);
-    if !is_one {
-        add_digests(&mut provenance, slugs(names.iter().copied()), digests);
-    }
-    let data = stages.first().map_or(String::new(), |stage| stage.sides.test.data.name());
-    let mut report = report_of(info, kind, &names.join(", "), &data, findings, provenance);
-    if let Some(stage) = stages.first() {
-        stage.tell_unreadable(&mut report, progress);
-    }
-    Ok(report)
-}
-
-/// A study of one model at a time, each opened when its turn comes: its report, or one that joins the reports of all,
-/// and those with their folders' names.
-fn one_by_one(
-    asked: &Asked,
-    stages: impl Iterator<Item = anyhow::Result<Stage>>,
-    settings: &Settings,
-    progress: &Progress,
-    resolved: Value,
 ) -> anyhow::Result<(Report, Vec<(String, Report)>)> {
     let (info, kind) = (asked.entry.info, StudyKind::Analysis.report_kind());
-    let mut reports = Vec::new();
-    for stage in stages {
-        let stage = stage?;
-        let Some(findings) = stage.run(std::slice::from_ref(asked), settings, progress)?.pop() else {
-            bail!("analyze: expected findings; found none: {}", info.name);
-        };
-        let provenance = settings.provenance(Some(stage.model.sha256.clone()), resolved.clone());
-        let data = stage.sides.test.data.name();
-        let mut report = report_of(info, kind, &stage.model.name, &data, findings, provenance);
-        stage.tell_unreadable(&mut report, progress);
+    let mut reports = Vec::with_capacity(told.len());
+    for Told { section, findings } in told {
+        let digests = &section.weights_sha256;
+        let only = if let [only] = digests.as_slice() { Some(only.clone()) } else { None };
+        let mut provenance = Provenance { weights_sha256: only, ..origin.provenance.clone() };
+        if digests.len() > 1 {
+            let names = section.shapes.models().map(|shapes| shapes.model.as_str());
+            add_digests(&mut provenance, slugs(names), digests.iter().map(String::as_str));
+        }
+        let mut report = report_of(info, kind, &section.name(), &origin.data, findings, provenance);
+        data::tell_all_unreadable(&mut report, origin.unreadable.iter().cloned(), progress);
         report.check()?;
         reports.push(report);
     }
@@ -141,7 +150,7 @@ fn one_by_one(
         Ok([only]) => Ok((only, Vec::new())),
         Err(reports) => {
             let slugs = slugs(reports.iter().map(|report| report.model.as_str()));
-            let whole = combined(info, &reports, &slugs, settings.provenance(None, resolved));
+            let whole = combined(info, &reports, &slugs, origin.provenance.clone());
             Ok((whole, slugs.into_iter().zip(reports).collect()))
         }
     }

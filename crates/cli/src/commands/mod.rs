@@ -9,6 +9,7 @@ pub(crate) mod embed;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod merge;
 pub(crate) mod pretrain;
 pub(crate) mod probe;
 pub(crate) mod report;

@@ -1,17 +1,19 @@
 //! `probe`: how good are the features of a frozen model?
 
 use crate::args::Common;
+use crate::data;
 use crate::expect;
 use crate::models::Words;
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::studies::{self, Floors, headline, report_of, stage};
+use crate::shards::{self, Asking, Origin, Whose};
+use crate::studies::{self, Asked, Floors, Told, headline, report_of, stage};
 use crate::study_recipe::{Said, StudyKind, StudyRecipe};
 use anyhow::bail;
-use report::recipe;
 use report::store::write_file;
+use report::{Provenance, Report, recipe};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -21,7 +23,9 @@ Examples:
   vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]'
   vitscope probe linear --weights runs/mae --data part-shapes --set solver.kind=ridge
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
-  vitscope probe runs/probe-1/recipe.toml --out again";
+  vitscope probe runs/probe-1/recipe.toml --out again
+  vitscope probe knn --weights runs/mae --data folder:photos --shard 2/4 --save knn-2.acc
+      look at the second quarter; `vitscope merge knn-*.acc` joins the four";
 
 /// The options of `probe`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +48,9 @@ pub(crate) struct Args {
     /// Do not ask raw pixels and the untrained model as well
     #[arg(long)]
     no_floor: bool,
+    /// A part of the data.
+    #[command(flatten)]
+    shards: shards::Words,
 }
 
 /// Probes.
@@ -68,40 +75,84 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         );
     }
     let settings = Settings::of(common)?.with_seed(recipe.seed);
-    let out = OutDir::claim(common.out.as_deref(), "probe", common.overwrite, false)?;
-    let asked = [asked];
-    let stage = stage(&recipe, weights, &args.words, &asked, &settings)?;
-    stage.tell(&progress);
-    let Some(mut findings) = stage.run(&asked, &settings, &progress)?.pop() else {
-        bail!("probe: expected findings; found none: {}", args.probe);
+    let target = args.shards.target(common)?;
+    let out = match target {
+        None => Some(OutDir::claim(common.out.as_deref(), "probe", common.overwrite, false)?),
+        Some(_) => None,
     };
+    let stage = stage(&recipe, weights, &args.words, std::slice::from_ref(&asked), &settings)?;
+    stage.tell(&progress);
+    let mut asking = Asking::new(&asked, target.map(|(shard, _)| shard), &settings, &progress);
+    asking.ask(&stage.subject(&settings), &stage.sides)?;
     if recipe.floor {
-        let raw_pixels = stage.run_on_pixels(&asked, &settings, &progress)?.pop().flatten();
-        let untrained = match stage.model.is_untrained {
-            true => headline(&findings).cloned(),
-            false => {
-                stage.run_untrained(&asked, &settings, &progress)?.pop().as_ref().and_then(headline).cloned()
-            }
-        };
-        let raw_pixels = raw_pixels.as_ref().and_then(headline).cloned();
-        studies::add_floors(&mut findings, &Floors { raw_pixels, untrained });
+        asking.ask(&stage.pixels_subject(&settings), &stage.sides)?;
+        if !stage.model.is_untrained {
+            let untrained = stage.model.untrained(&settings);
+            asking.ask(&stage.untrained_subject(&untrained, &settings), &stage.sides)?;
+        }
     }
-    let provenance = settings.provenance(Some(stage.model.sha256.clone()), recipe::to_json(&recipe));
-    let data = stage.sides.test.data.name();
-    let info = asked[0].entry.info;
-    let mut report =
-        report_of(info, StudyKind::Probe.report_kind(), &stage.model.name, &data, findings, provenance);
-    stage.tell_unreadable(&mut report, &progress);
+    let provenance = settings.provenance(None, recipe::to_json(&recipe));
+    if let Some((_, file)) = target {
+        return asking.save(file, StudyKind::Probe, &recipe, provenance);
+    }
+    let origin = Origin { provenance, ..asking.origin() };
+    let report = tell(&asked, recipe.floor, asking.told, &origin, &progress)?;
+    let Some(out) = out else { bail!("probe: expected a folder for the report; found none") };
+    write(&out, &recipe, &report, common.overwrite)?;
+    Ok(done(&report, &out))
+}
+
+/// The report of a probe, beside what needs no learning where that was asked too.
+pub(crate) fn tell(
+    asked: &Asked,
+    floor: bool,
+    told: Vec<Told>,
+    origin: &Origin,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let headline_of = |whose: Whose| {
+        let told = told.iter().find(|told| told.section.whose == whose);
+        told.and_then(|told| headline(&told.findings)).cloned()
+    };
+    // A model with random weights is its own floor.
+    let floors = Floors {
+        raw_pixels: headline_of(Whose::RawPixels),
+        untrained: headline_of(Whose::Untrained).or_else(|| headline_of(Whose::Given)),
+    };
+    let given = told.into_iter().find(|told| told.section.whose == Whose::Given);
+    let Some(Told { section, mut findings }) = given else {
+        bail!("probe: expected findings; found none: {}", asked.entry.info.name);
+    };
+    if floor {
+        studies::add_floors(&mut findings, &floors);
+    }
+    let weights_sha256 = section.weights_sha256.first().cloned();
+    let provenance = Provenance { weights_sha256, ..origin.provenance.clone() };
+    let kind = StudyKind::Probe.report_kind();
+    let mut report = report_of(asked.entry.info, kind, &section.name(), &origin.data, findings, provenance);
+    data::tell_all_unreadable(&mut report, origin.unreadable.iter().cloned(), progress);
+    Ok(report)
+}
+
+/// Writes the report of a probe.
+pub(crate) fn write(
+    out: &OutDir,
+    recipe: &StudyRecipe,
+    report: &Report,
+    overwrite: bool,
+) -> anyhow::Result<()> {
     report.check()?;
-    if common.overwrite {
+    if overwrite {
         out.clear()?;
     }
     let text = recipe.to_text(StudyKind::Probe, env!("CARGO_PKG_VERSION"));
     write_file(&out.path().join("recipe.toml"), text.as_bytes())?;
-    report.write(out.path())?;
+    Ok(report.write(out.path())?)
+}
+
+/// The headline and its floors, and the folder.
+pub(crate) fn done(report: &Report, out: &OutDir) -> Done {
     let shown = ["best.top1", "chance", "raw_pixels", "untrained"];
     let lines = shown.iter().filter_map(|name| report.metrics.iter().find(|metric| metric.name == *name));
-    let done =
-        lines.fold(Done::of_report(&report, out.path()), |done, metric| done.line(expect::line(metric)));
-    Ok(done)
+    lines.fold(Done::of_report(report, out.path()), |done, metric| done.line(expect::line(metric)))
 }

@@ -24,7 +24,7 @@ impl Default for LinearConfig {
         Self {
             tokens: vec!["cls".into(), "mean".into()],
             n_held_out: 2000,
-            memory_mib: 2048,
+            memory_mib: 16,
             solver: Solver::default(),
         }
     }

@@ -119,5 +119,6 @@ fn worst(
                   are, and what they were taken for."
             .into(),
         samples,
+        maps: None,
     });
 }

@@ -14,6 +14,7 @@ use measure::vote::{RANKED, top1, top5};
 use ndarray::Array2;
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
+use serde::{Deserialize, Serialize};
 use solve::{Answer, Task, solve};
 use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
@@ -32,6 +33,7 @@ pub struct LinearProbe;
 /// Features of both sides.
 ///
 /// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct LinearAcc {
     wanted: Vec<Select>,
     train: Bank,

@@ -15,6 +15,7 @@ impl Report {
             rows: table.rows.clone(),
             title: table.title.clone(),
             note: table.note.clone(),
+            links: table.links.clone(),
         });
         let figures = self.figures.iter().zip(figure_files(self)).map(|(figure, file)| SavedFigure {
             name: figure.name.clone(),

@@ -18,6 +18,13 @@ impl Report {
         unique("figure", self.figures.iter().map(|figure| &figure.name))?;
         unique("array", self.arrays.iter().map(|array| &array.name))?;
         self.tables.iter().try_for_each(check_table)?;
+        for table in &self.tables {
+            let unknown = table.links.iter().find(|link| !link.is_empty() && self.table(link).is_none());
+            if let Some(link) = unknown {
+                let place = format!("links of table `{}`", table.name);
+                return Err(ReportError::shape(place, "tables of this report", format!("`{link}`")));
+            }
+        }
         self.figures.iter().try_for_each(check_figure)?;
         for array in &self.arrays {
             let place = || format!("array `{}`", array.name);

@@ -126,7 +126,7 @@ impl Default for StudyTrial {
 ///
 /// - it finds something, all of it finite, every metric told from its siblings
 /// - the same for any batch size, within 1e-6, and exactly the same for any number of threads
-/// - halves of the data that were merged equal the whole
+/// - halves of the data that were merged equal the whole, and so do halves that were saved and read before
 ///
 /// # Panics
 /// With the study's name and what it breaks.
@@ -148,10 +148,32 @@ pub fn study_keeps_its_contract(trial: &StudyTrial, entry: &StudyEntry, options:
         let [study] = studies;
         study
     });
+    let saved = halves.each_ref().map(|half| saved(name, half.as_ref()));
     let [mut merged, later] = halves;
     merged.merge(later);
     let merged = merged.finish().unwrap_or_else(|error| panic!("`{name}`, merged: {error}"));
     assert_same_findings(&format!("`{name}` from merged halves"), &merged, &whole, MERGED);
+
+    let [mut again, later] = saved.map(|bytes| {
+        let mut study = trial.open(entry, options);
+        let mut from = bytes.as_slice();
+        study.load(&mut from).unwrap_or_else(|error| panic!("{error}"));
+        assert!(from.is_empty(), "`{name}`: {} bytes of what was saved were not read", from.len());
+        assert!(self::saved(name, study.as_ref()) == bytes, "`{name}`: what is read is not what was saved");
+        let cut = &bytes[..bytes.len() - 1];
+        let error = trial.open(entry, options).load(&mut &cut[..]).err();
+        assert!(error.is_some_and(|error| error.to_string().contains(name)), "`{name}`: read from a part");
+        study
+    });
+    again.merge(later);
+    let again = again.finish().unwrap_or_else(|error| panic!("`{name}`, saved and merged: {error}"));
+    assert_same_findings(&format!("`{name}` from saved halves"), &again, &merged, 0.0);
+}
+
+fn saved(name: &str, study: &dyn Opened) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    study.save(&mut bytes).unwrap_or_else(|error| panic!("`{name}`: {error}"));
+    bytes
 }
 
 fn numbers_are_finite_and_told_apart(name: &str, findings: &Findings) {

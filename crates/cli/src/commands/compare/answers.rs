@@ -28,6 +28,8 @@ pub(super) struct Answers {
     pub seed: u64,
     /// Study → what it found; of its arrays only [`CORRECT`] is kept.
     pub studies: BTreeMap<String, Report>,
+    /// (study, model) → why it could not be asked.
+    pub absent: BTreeMap<(String, String), String>,
     /// Accuracy of its own classifier on the test side.
     pub own_top1: Option<f64>,
     /// Pictures of what its objective does.
@@ -137,6 +139,7 @@ mod tests {
             model: "m".into(),
             seed: 0,
             studies,
+            absent: BTreeMap::new(),
             own_top1: None,
             preview: None,
             curves: Curves::default(),

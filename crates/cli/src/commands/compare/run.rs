@@ -19,7 +19,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry, StudyError};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -252,25 +252,15 @@ fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
-    let asked = asked(plan.recipe, role)?;
-    let mut studies = BTreeMap::new();
-    let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
-    if plan.resume && asked.iter().all(|(study, _)| is_done(study)) {
-        for (study, _) in &asked {
-            let folder = dir.join(study.entry.info.name);
-            let mut report = report::Report::read(&folder)?;
-            report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
-            studies.insert(study.entry.info.name.to_owned(), report);
-        }
-        return Ok(Answers {
-            model: name.into(),
-            seed,
-            studies,
-            own_top1: None,
-            preview: None,
-            curves: Curves::default(),
-        });
-    }
+    let mut answers = Answers {
+        model: name.into(),
+        seed,
+        studies: BTreeMap::new(),
+        absent: BTreeMap::new(),
+        own_top1: None,
+        preview: None,
+        curves: Curves::default(),
+    };
     let (view, source, shapes) = match model {
         Some((model, view)) => {
             let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -282,12 +272,36 @@ fn ask(
         }
     };
     let shapes = on_data(shapes, &plan.sides, seed);
-    let just_asked: Vec<Asked> = asked.iter().map(|(study, _)| study.clone()).collect();
-    let opened = open_studies(&just_asked, &shapes, &plan.sides)?;
+    let (mut fitting, mut opened) = (Vec::new(), Vec::new());
+    for (study, kind) in asked(plan.recipe, role)? {
+        match open_studies(std::slice::from_ref(&study), &shapes, &plan.sides) {
+            Ok(one) => {
+                opened.extend(one);
+                fitting.push((study, kind));
+            }
+            // What a model does not have is said in the report; the rest is asked.
+            Err(StudyError::Model { needs, .. }) => {
+                plan.progress.detail(&format!("{name}: no {}, which needs {needs}", study.entry.info.name));
+                let place = (study.entry.info.name.to_owned(), name.to_owned());
+                answers.absent.insert(place, format!("does not apply: needs {needs}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
+    if plan.resume && fitting.iter().all(|(study, _)| is_done(study)) {
+        for (study, _) in &fitting {
+            let folder = dir.join(study.entry.info.name);
+            let mut report = report::Report::read(&folder)?;
+            report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
+            answers.studies.insert(study.entry.info.name.to_owned(), report);
+        }
+        return Ok(answers);
+    }
     let mut lab = lab(source, &view, plan.settings);
     lab.batch = plan.recipe.batch;
     let findings = run_studies(&lab, opened, &plan.sides, name, plan.progress)?;
-    for ((study, kind), findings) in asked.into_iter().zip(findings) {
+    for ((study, kind), findings) in fitting.into_iter().zip(findings) {
         let options = (study.entry.resolve)(&study.options)?;
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
         let data = plan.sides.test.data.name();
@@ -297,16 +311,9 @@ fn ask(
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
         report.arrays.retain(|array| array.name == CORRECT);
-        studies.insert(study.entry.info.name.to_owned(), report);
+        answers.studies.insert(study.entry.info.name.to_owned(), report);
     }
-    Ok(Answers {
-        model: name.into(),
-        seed,
-        studies,
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    })
+    Ok(answers)
 }
 
 /// How the comparison's images are cut for the models that it trains; a given model brings its own transform.

@@ -9,7 +9,7 @@ use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies_t
 use report::{Kind, Report, store::write_file};
 use std::collections::BTreeMap;
 use vit_core::Backbone;
-use vit_features::{Lab, Layers, Models, Shapes, Source};
+use vit_features::{Lab, Layers, Models, Shapes, Source, StudyError};
 
 /// The analyses of the recipe that look at several models together.
 pub(super) fn asked(recipe: &CompareRecipe) -> anyhow::Result<Vec<Asked>> {
@@ -23,7 +23,8 @@ pub(super) fn asked(recipe: &CompareRecipe) -> anyhow::Result<Vec<Asked>> {
     Ok(asked)
 }
 
-/// Asks all models in one pass over the test side, or takes up the answers that are there.
+/// Asks all models in one pass over the test side, or takes up the answers that are there. A model that does not have what
+/// a study needs is left out of it, which the answers say.
 pub(super) fn ask(
     plan: &Plan,
     asked: &[Asked],
@@ -31,23 +32,48 @@ pub(super) fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, ALL_MODELS, seed);
-    let mut studies = BTreeMap::new();
-    let folder_of = |study: &Asked| dir.join(study.entry.info.name);
-    if plan.resume && asked.iter().all(|study| folder_of(study).join("report.json").exists()) {
-        for study in asked {
-            studies.insert(study.entry.info.name.to_owned(), Report::read(&folder_of(study))?);
+    let mut answers = Answers {
+        model: ALL_MODELS.into(),
+        seed,
+        studies: BTreeMap::new(),
+        absent: BTreeMap::new(),
+        own_top1: None,
+        preview: None,
+        curves: Curves::default(),
+    };
+    let mut shapes = Vec::new();
+    for (name, model, view) in models {
+        let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
+        shapes.push(on_data(own, &plan.sides, seed));
+    }
+    // Studies of the same models share a pass.
+    let mut passes: BTreeMap<Vec<usize>, Vec<&Asked>> = BTreeMap::new();
+    for study in asked {
+        let fitting = fitting(plan, study, &shapes, &mut answers)?;
+        if !fitting.is_empty() {
+            passes.entry(fitting).or_default().push(study);
         }
-    } else {
-        let (mut labs, mut shapes): (Vec<Lab>, Vec<Shapes>) = (Vec::new(), Vec::new());
-        for (name, model, view) in models {
-            let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
-            shapes.push(on_data(own, &plan.sides, seed));
+    }
+    for (fitting, asked) in passes {
+        let folder_of = |study: &Asked| dir.join(study.entry.info.name);
+        if plan.resume && asked.iter().all(|study| folder_of(study).join("report.json").exists()) {
+            for study in asked {
+                answers.studies.insert(study.entry.info.name.to_owned(), Report::read(&folder_of(study))?);
+            }
+            continue;
+        }
+        let mut labs: Vec<Lab> = Vec::new();
+        for &place in &fitting {
+            let (_, model, view) = &models[place];
             labs.push(Lab { batch: plan.recipe.batch, ..lab(Source::Model(model), view, plan.settings) });
         }
-        let first = shapes.remove(0).beside(shapes);
-        let opened = open_studies(asked, &first, &plan.sides)?;
+        let mut of_models = fitting.iter().map(|&place| shapes[place].clone());
+        let Some(first) = of_models.next() else { continue };
+        let first = first.beside(of_models.collect());
+        let asked: Vec<Asked> = asked.into_iter().cloned().collect();
+        let opened = open_studies(&asked, &first, &plan.sides)?;
         let findings = run_studies_together(&labs, opened, &plan.sides, ALL_MODELS, plan.progress)?;
-        let names: Vec<&str> = models.iter().map(|(name, ..)| name.as_str()).collect();
+        let names: Vec<&str> = first.models().map(|shapes| shapes.model.as_str()).collect();
         for (study, findings) in asked.iter().zip(findings) {
             let info = study.entry.info;
             let options = (study.entry.resolve)(&study.options)?;
@@ -58,15 +84,29 @@ pub(super) fn ask(
             report.write(&dir.join(info.name))?;
             write_file(&dir.join(info.name).join("recipe.toml"), options.as_bytes())?;
             report.arrays.clear();
-            studies.insert(info.name.to_owned(), report);
+            answers.studies.insert(info.name.to_owned(), report);
         }
     }
-    Ok(Answers {
-        model: ALL_MODELS.into(),
-        seed,
-        studies,
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    })
+    Ok(answers)
+}
+
+/// The models that have what a study needs, by their places; of the others it is noted why.
+fn fitting(
+    plan: &Plan,
+    study: &Asked,
+    shapes: &[Shapes],
+    answers: &mut Answers,
+) -> anyhow::Result<Vec<usize>> {
+    let mut fitting = Vec::new();
+    for (place, shapes) in shapes.iter().enumerate() {
+        match open_studies(std::slice::from_ref(study), shapes, &plan.sides) {
+            Ok(_) => fitting.push(place),
+            Err(StudyError::Model { needs, .. }) => {
+                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
+                answers.absent.insert(at, format!("does not apply: needs {needs}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(fitting)
 }

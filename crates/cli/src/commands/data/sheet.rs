@@ -2,7 +2,7 @@
 
 use super::ink::{Canvas, LETTER_PX, Rgb};
 use vit_data::transform::{Filter, Normalize, PixelRect, resize};
-use vit_data::{CropBox, Image, LabelMap, Picture, Sample, Truth, View, ViewPlan};
+use vit_data::{CropBox, Image, LabelMap, Picture, Sample, Truth, VOID, View, ViewPlan};
 
 /// Side of a cell in pixels.
 const CELL_PX: usize = 144;
@@ -106,7 +106,8 @@ pub(super) fn draw(
 
 /// Whether there is something to draw beside the class.
 fn has_shape(truth: &Truth) -> bool {
-    truth.mask.is_some() || truth.parts.is_some() || !truth.keypoints.is_empty()
+    let has_map = [&truth.mask, &truth.parts, &truth.semantic].iter().any(|map| map.is_some());
+    has_map || !truth.objects.is_empty() || !truth.keypoints.is_empty()
 }
 
 fn truth_words(truth: &Truth) -> String {
@@ -116,6 +117,15 @@ fn truth_words(truth: &Truth) -> String {
         ids.sort_unstable();
         ids.dedup();
         words.push(format!("{} parts", ids.len()));
+    }
+    if let Some(classes) = &truth.semantic {
+        let mut ids: Vec<u8> = classes.ids.iter().copied().filter(|&id| id > 0 && id != VOID).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        words.push(format!("{} classes", ids.len()));
+    }
+    if !truth.objects.is_empty() {
+        words.push(format!("{} objects", truth.objects.len()));
     }
     if !truth.keypoints.is_empty() {
         words.push(format!("{} points", truth.keypoints.len()));
@@ -176,14 +186,17 @@ impl Fitted {
     }
 }
 
-/// Parts in colors, the object's outline in white on black, points as disks, hollow where hidden.
+/// Parts, classes or objects in colors, what nobody knows in black, the object's outline in white on black, points as disks, hollow where hidden.
 fn truth_cell(picture: &Fitted, truth: &Truth) -> Canvas {
     let mut cell = picture.cell();
     let pixels = || (0..CELL_PX).flat_map(|y| (0..CELL_PX).map(move |x| (x, y)));
-    if let Some(parts) = &truth.parts {
+    let objects = (!truth.objects.is_empty()).then(|| objects_map(truth));
+    if let Some(map) = truth.parts.as_ref().or(truth.semantic.as_ref()).or(objects.as_ref()) {
         for (x, y) in pixels() {
-            if let Some(id) = picture.id_at(parts, x, y).filter(|&id| id > 0) {
-                cell.tint(x, y, COLORS[usize::from(id - 1) % COLORS.len()], 0.6);
+            match picture.id_at(map, x, y) {
+                Some(VOID) => cell.tint(x, y, [0; 3], 0.6),
+                Some(id) if id > 0 => cell.tint(x, y, COLORS[usize::from(id - 1) % COLORS.len()], 0.6),
+                _ => {}
             }
         }
     }
@@ -210,6 +223,18 @@ fn truth_cell(picture: &Fitted, truth: &Truth) -> Canvas {
         cell.disk(at, 2.2, if point.visible { color } else { [0; 3] });
     }
     cell
+}
+
+/// A number for each object, later ones over earlier ones; crowds are void.
+fn objects_map(truth: &Truth) -> LabelMap {
+    let size = truth.objects.first().map(|object| (object.region.width_px, object.region.height_px));
+    let (width_px, height_px) = size.unwrap_or_default();
+    let mut map = LabelMap { width_px, height_px, ids: vec![0; width_px * height_px] };
+    for (place, object) in truth.objects.iter().enumerate() {
+        let id = if object.crowd { VOID } else { (place % (usize::from(VOID) - 1)) as u8 + 1 };
+        object.region.paint(&mut map, id);
+    }
+    map
 }
 
 /// The picture, dimmed, with the box of each view.

@@ -154,6 +154,8 @@ fn describe(row: &Row) -> Value {
         "n_keypoints": truth.keypoints.len(),
         "has_mask": truth.mask.is_some(),
         "has_parts": truth.parts.is_some(),
+        "has_classes_by_pixel": truth.semantic.is_some(),
+        "n_objects": truth.objects.len(),
         "boxes": row.views.iter().map(|view| view.crop_from_image).collect::<Vec<_>>(),
     })
 }

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use vit_data::{Dataset, Picture, Sample};
+use vit_data::{Dataset, LabelMap, Picture, Sample, VOID};
 
 /// What is wrong with one sample, or with the split.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,13 @@ fn faults_of(
         }
         _ => {}
     }
-    for (what, map, offered) in [("mask", &truth.mask, offers.masks), ("parts", &truth.parts, offers.parts)] {
+    let n_parts = data.part_names().len();
+    let n_object_classes = data.object_classes().len();
+    for (what, map, offered) in [
+        ("mask", &truth.mask, offers.masks),
+        ("parts", &truth.parts, offers.parts),
+        ("classes by the pixel", &truth.semantic, offers.semantic),
+    ] {
         match map {
             None if offered => reasons.push(format!("{what}: expected one; found none")),
             Some(map)
@@ -140,6 +146,29 @@ fn faults_of(
                 ));
             }
             _ => {}
+        }
+    }
+    let greatest = |map: &Option<LabelMap>| {
+        map.iter().flat_map(|map| &map.ids).copied().filter(|&id| id != VOID).max().map_or(0, usize::from)
+    };
+    for (what, map, most) in
+        [("part", &truth.parts, n_parts), ("class of a pixel", &truth.semantic, n_object_classes)]
+    {
+        let found = greatest(map);
+        if most > 0 && found > most {
+            reasons.push(format!("{what}: expected at most {most}; found {found}"));
+        }
+    }
+    for object in &truth.objects {
+        if object.class as usize >= n_object_classes {
+            let found = object.class;
+            reasons.push(format!("class of an object: expected one below {n_object_classes}; found {found}"));
+        }
+        if (object.region.width_px, object.region.height_px) != (width, height) {
+            let (w, h) = (object.region.width_px, object.region.height_px);
+            reasons.push(format!("object: expected {width} × {height} px as the picture; found {w} × {h}"));
+        } else if object.region.area_px() == 0 {
+            reasons.push("object: expected at least one pixel; found none".into());
         }
     }
     for point in truth.keypoints.iter().filter(|point| point.visible) {
@@ -157,7 +186,7 @@ fn faults_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vit_data::{DataError, Image, Keypoint, LabelMap, Offers, Truth};
+    use vit_data::{DataError, Image, Keypoint, Object, Offers, Region, Truth};
 
     struct Faulty {
         classes: Vec<String>,
@@ -176,6 +205,12 @@ mod tests {
         fn offers(&self) -> Offers {
             Offers { labels: true, masks: true, ..Offers::default() }
         }
+        fn part_names(&self) -> &[String] {
+            &self.classes
+        }
+        fn object_classes(&self) -> &[String] {
+            &self.classes
+        }
         fn label(&self, index: usize) -> Option<u32> {
             Some(if index == 3 { 7 } else { 0 })
         }
@@ -192,7 +227,19 @@ mod tests {
                 _ => vec![Keypoint { name_idx: 0, xy_in_image_px: (9.0, 9.0), visible: false }],
             };
             let mask = Some(map(if index == 1 { 3 } else { 2 }));
-            let truth = Truth { label: self.label(index), mask, keypoints, ..Truth::default() };
+            let region = |side_px: usize| {
+                let runs = vec![0, (side_px * side_px) as u32];
+                Region::of_runs(runs, side_px, side_px).expect("fills the image")
+            };
+            let object = |class: u32, side_px: usize| Object { class, crowd: false, region: region(side_px) };
+            let objects = match index {
+                0 => vec![object(1, 2)],
+                1 => vec![object(2, 3)],
+                _ => Vec::new(),
+            };
+            let parts = (index == 1).then(|| LabelMap { ids: vec![0, 2, 3, VOID], ..map(2) });
+            let truth =
+                Truth { label: self.label(index), mask, keypoints, objects, parts, ..Truth::default() };
             let picture = Picture::Image(Image { width_px: 2, height_px: 2, rgb: vec![index as u8 / 2; 12] });
             Ok(Sample { picture, truth, id: format!("name {}", index.min(2)) })
         }
@@ -211,6 +258,9 @@ mod tests {
             whole.faults.iter().map(|fault| format!("{}: {}", fault.sample, fault.reason)).collect();
         let expected = [
             "name 1: mask: expected 2 × 2 px as the picture; found 3 × 3",
+            "name 1: part: expected at most 2; found 3",
+            "name 1: class of an object: expected one below 2; found 2",
+            "name 1: object: expected 2 × 2 px as the picture; found 3 × 3",
             "name 2: point 0: expected it inside the picture, as it is visible; found (5, 1)",
             "name 2: label: expected one below 2; found 7",
             "#4: bad data argument: expected a picture; found `junk`",

@@ -97,6 +97,16 @@
       body.append(...keyed.map((pair) => pair[1]));
     });
   }
+  // A number that leads to a table opens it.
+  const reveal = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target || target.tagName !== "DETAILS") return;
+    target.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  for (const link of document.querySelectorAll("td a")) link.addEventListener("click", () => setTimeout(reveal));
+  reveal();
   // Paper shows every table.
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
 })();

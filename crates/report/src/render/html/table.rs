@@ -21,7 +21,7 @@ pub(super) fn table(table: &Table, number: usize) -> String {
         slug(&table.name),
         xml(&table.title),
         rows_note(table.rows.len()),
-        grid(&table.title, &table.columns, &table.rows)
+        grid(&table.title, &table.columns, &table.rows, &table.links)
     )
 }
 
@@ -37,7 +37,7 @@ pub(super) fn all_metrics(metrics: &[Metric]) -> String {
     format!(
         "<section>\n<h2 id=\"all-metrics\">All metrics</h2>\n<details class=\"table\">\n<summary>Every number with its place{}</summary>\n{}{rest}</details>\n</section>\n",
         rows_note(metrics.len()),
-        grid("All metrics", &columns, &metric_rows(shown))
+        grid("All metrics", &columns, &metric_rows(shown), &[])
     )
 }
 
@@ -46,7 +46,7 @@ fn rows_note(n_rows: usize) -> String {
     format!(" <span class=\"count\">{n_rows} row{plural}</span>")
 }
 
-fn grid(title: &str, columns: &[String], rows: &[Vec<Cell>]) -> String {
+fn grid(title: &str, columns: &[String], rows: &[Vec<Cell>], links: &[String]) -> String {
     let texts: Vec<Vec<String>> = (0..columns.len())
         .map(|idx| column(&rows.iter().map(|row| row.get(idx).unwrap_or(&Cell::Empty)).collect::<Vec<_>>()))
         .collect();
@@ -74,7 +74,11 @@ fn grid(title: &str, columns: &[String], rows: &[Vec<Cell>]) -> String {
                 Some(Cell::Int(value)) => format!(" data-v=\"{value}\""),
                 _ => String::new(),
             };
-            out.push_str(&format!("<td{class}{value}>{}</td>", xml(&texts[idx][row_idx])));
+            let text = xml(&texts[idx][row_idx]);
+            let link = links.get(row_idx).filter(|link| !link.is_empty() && !value.is_empty());
+            let text =
+                link.map_or(text.clone(), |link| format!("<a href=\"#table-{}\">{text}</a>", slug(link)));
+            out.push_str(&format!("<td{class}{value}>{text}</td>"));
         }
         out.push_str("</tr>\n");
     }
@@ -92,6 +96,16 @@ mod tests {
         assert!(html.contains("<td>mae</td><td class=\"n\" data-v=\"0.91342\">0.913</td>"), "{html}");
         assert!(html.contains("<b>Table 2.</b> T <span class=\"count\">1 row</span>"), "{html}");
         assert!(html.contains(" open>"));
+    }
+
+    #[test]
+    fn numbers_of_a_row_lead_to_the_table_that_they_come_from() {
+        let mut overview = Table::new("t", "T", ["question", "mae"]);
+        overview.push(["k".into(), 1.into()]);
+        overview.push_linked(["kNN".into(), 0.5.into()], "knn_best");
+        let html = table(&overview, 1);
+        assert!(html.contains("data-v=\"0.5\"><a href=\"#table-knn-best\">0.5"), "{html}");
+        assert!(html.contains("<td>k</td>") && html.matches("<a ").count() == 1, "{html}");
     }
 
     #[test]

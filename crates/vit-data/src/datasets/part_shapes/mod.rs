@@ -120,7 +120,7 @@ impl Dataset for PartShapes {
 
     fn offers(&self) -> Offers {
         let drawn = self.sections.iter().all(|&section| section != Section::Background);
-        Offers { labels: true, masks: drawn, parts: drawn, keypoints: drawn }
+        Offers { labels: true, masks: drawn, parts: drawn, keypoints: drawn, ..Offers::default() }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -204,6 +204,7 @@ impl Section {
             mask: Some(rendering.mask),
             parts: Some(rendering.parts),
             keypoints: rendering.keypoints,
+            ..Truth::default()
         };
         Sample { picture: Picture::Image(rendering.image), truth, id }
     }

@@ -5,6 +5,7 @@
 
 mod analysis;
 mod layers;
+mod overview;
 mod paired;
 mod scores;
 mod training;
@@ -91,6 +92,13 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     }
     for figure in previews.into_iter().chain(training::scores(material)).chain(curves) {
         add_figure(report, figure);
+    }
+    // All tables are known now; the overview leads to them and is read before.
+    if let Some(table) = overview::table(material, &report.tables) {
+        let after_summary = report.story.iter().position(|block| matches!(block, Block::Text(_)));
+        let place = after_summary.map_or(0, |place| place + 1);
+        report.story.insert(place, Block::Table(table.name.clone()));
+        report.tables.push(table);
     }
     if let Some(samples) = &material.samples {
         report.story.push(Block::Heading("The data".into()));

@@ -189,6 +189,7 @@ mod tests {
             model: model.into(),
             seed,
             studies,
+            absent: BTreeMap::new(),
             own_top1: None,
             preview: None,
             curves: Curves::default(),

@@ -1,0 +1,108 @@
+//! The images that a study shows: the same for every model, whatever the order they come in and however data is cut.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vit_features::BatchInfo;
+
+/// What is kept of the few images that are shown: those whose hash of seed and index is least among all that were seen.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Shown<T> {
+    seed: u64,
+    most: usize,
+    /// (hash, index in the data set) → what is kept.
+    kept: BTreeMap<(u64, usize), T>,
+}
+
+impl<T> Shown<T> {
+    /// Nothing yet, of at most `most` images.
+    pub(crate) fn new(seed: u64, most: usize) -> Self {
+        Self { seed, most, kept: BTreeMap::new() }
+    }
+
+    /// The places in a batch of the images that may be shown; later ones may take their place.
+    pub(crate) fn wanted(&self, info: &BatchInfo) -> Vec<usize> {
+        let mut keys: Vec<(u64, usize)> = self.kept.keys().copied().collect();
+        let of_batch = info.indices.iter().map(|&index| (hash(self.seed, index), index));
+        keys.extend(of_batch);
+        keys.sort_unstable();
+        keys.dedup();
+        keys.truncate(self.most);
+        let is_wanted = |index: usize| keys.binary_search(&(hash(self.seed, index), index)).is_ok();
+        (0..info.indices.len()).filter(|&at| is_wanted(info.indices[at])).collect()
+    }
+
+    /// What is kept of an image, made when there is nothing yet.
+    pub(crate) fn entry(&mut self, index: usize, make: impl FnOnce() -> T) -> &mut T {
+        self.kept.entry((hash(self.seed, index), index)).or_insert_with(make)
+    }
+
+    /// Lets go of all but the images that are shown.
+    pub(crate) fn settle(&mut self) {
+        while self.kept.len() > self.most {
+            self.kept.pop_last();
+        }
+    }
+
+    /// Joins what was kept of other images.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.kept.extend(later.kept);
+        self.settle();
+    }
+
+    /// The index of every image shown, and what is kept of it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.kept.iter().map(|(&(_, index), kept)| (index, kept))
+    }
+}
+
+/// A number without pattern: the finalizer of splitmix64.
+pub(crate) fn hash(seed: u64, index: usize) -> u64 {
+    let mut z = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(index as u64 + 1);
+    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vit_features::Role;
+
+    fn seen(indices: &[usize], batch: usize) -> Shown<usize> {
+        let mut shown = Shown::new(3, 4);
+        for indices in indices.chunks(batch) {
+            let labels = vec![None; indices.len()];
+            let info = BatchInfo {
+                model: 0,
+                role: Role::Test,
+                first: 0,
+                labels: &labels,
+                indices,
+                truths: &[],
+                boxes: &[],
+            };
+            for at in shown.wanted(&info) {
+                shown.entry(indices[at], || indices[at]);
+            }
+            shown.settle();
+        }
+        shown
+    }
+
+    #[test]
+    fn the_same_images_are_shown_whatever_the_batches_the_order_and_the_parts() {
+        let all: Vec<usize> = (0..100).collect();
+        let indices = |shown: &Shown<usize>| shown.iter().map(|(index, _)| index).collect::<Vec<_>>();
+        let whole = indices(&seen(&all, 100));
+        assert_eq!(whole.len(), 4);
+        let reversed: Vec<usize> = all.iter().rev().copied().collect();
+        for other in [seen(&all, 7), seen(&reversed, 9)] {
+            assert_eq!(indices(&other), whole);
+        }
+        let mut merged = seen(&all[..30], 8);
+        merged.merge(seen(&all[30..], 8));
+        assert_eq!(indices(&merged), whole);
+        assert_eq!(indices(&seen(&all[..2], 1)).len(), 2);
+    }
+}
