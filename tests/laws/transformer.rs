@@ -17,7 +17,7 @@ fn vit(config: &VitConfig, seed: u64) -> Vit {
 }
 
 fn encode(vit: &Vit, pixels: Tensor<4>, keep: &Keep) -> HostTensor {
-    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None }).all)
+    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None, cuts: &[] }).all)
 }
 
 #[test]

@@ -123,6 +123,7 @@ impl Study for Knn {
             selects: candidates(Self::INFO.name, &config.tokens, shapes)?,
             train: true,
             labels: true,
+            ..Needs::default()
         })
     }
 

@@ -1,7 +1,7 @@
 //! The pre-norm transformer block.
 
 use crate::attention::Attention;
-use crate::{Activation, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, drop_path};
+use crate::{Activation, Cut, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, drop_path};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -159,7 +159,9 @@ impl Block {
         let branch = self.attn.forward(normed, block, bias, pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
         let branch = scaled(branch, self.ls1.as_ref());
-        let x = x + drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        let branch = drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        show(pass.look, Site::AttnAdded(block), &branch);
+        let x = if pass.is_cut(Cut::Attention(block)) { branch } else { x + branch };
         show(pass.look, Site::Mid(block), &x);
 
         let normed = self.norm2.forward(x.clone());
@@ -169,7 +171,9 @@ impl Block {
         let branch = self.mlp.fc2.forward(hidden);
         show(pass.look, Site::MlpOut(block), &branch);
         let branch = scaled(branch, self.ls2.as_ref());
-        let x = x + drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        let branch = drop_path(branch, self.drop_path, pass.draws.as_deref_mut());
+        show(pass.look, Site::MlpAdded(block), &branch);
+        let x = if pass.is_cut(Cut::Mlp(block)) { branch } else { x + branch };
         show(pass.look, Site::Block(block), &x);
         x
     }

@@ -4,6 +4,7 @@ mod dataset;
 mod decode;
 mod error;
 mod loader;
+mod on_grid;
 mod order;
 mod read_at;
 mod sample;

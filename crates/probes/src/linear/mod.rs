@@ -68,7 +68,7 @@ impl Study for LinearProbe {
 
     fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
-        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true })
+        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
     fn open(config: &LinearConfig, shapes: &Shapes) -> LinearAcc {
