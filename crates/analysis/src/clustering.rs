@@ -472,7 +472,12 @@ impl Told {
             push("", Some(block), scores);
         }
         push("random.", None, self.random);
-        push("chosen.", Some(self.chosen.0), self.chosen.1);
+        push("best.", Some(self.chosen.0), self.chosen.1);
+        let first_best = |best: (usize, Scores), next: &(usize, Scores)| {
+            if next.1.nmi > best.1.nmi { *next } else { best }
+        };
+        let oracle = self.by_layer[1..].iter().fold(self.by_layer[0], first_best);
+        push("oracle.", Some(oracle.0), oracle.1);
         let row = |layer: Cell, scores: Scores, what: &str| {
             [Cell::from(what), layer, Cell::from(self.n_clusters)]
                 .into_iter()

@@ -273,6 +273,20 @@ impl SaliencyIouAcc {
         (self.n_images[0] + self.n_images[1]) as f64
     }
 
+    /// Of all layers, the head of the first kind of map that is best on one half of the images, and what it has on the other.
+    fn best(&self) -> Option<Metric> {
+        let of_headline = || self.sums.iter().filter(|((_, place), _)| *place == 0);
+        let by_head =
+            |half: usize| of_headline().flat_map(move |(_, sums)| sums.by_head[half].iter().copied());
+        let (choosing, telling) =
+            if self.n_images[0] == 0 { (1, 1) } else { (0, usize::from(self.n_images[1] > 0)) };
+        let at = first_best(&by_head(choosing).collect::<Vec<f64>>());
+        let value = by_head(telling).nth(at)? / self.n_images[telling] as f64;
+        let (&(block, _), _) = of_headline().nth(at / self.n_heads)?;
+        let metric = Metric::new("best.iou", value, "ratio").layer(block).head(at % self.n_heads);
+        Some(metric.param("map", self.maps[0].1))
+    }
+
     fn told(&self) -> Vec<Told> {
         let told = self.sums.iter().map(|(&(block, place), sums)| {
             let [mut a, mut b] = sums.by_head.clone();
@@ -330,6 +344,7 @@ fn findings(config: &SaliencyIouConfig, acc: &SaliencyIouAcc) -> Findings {
             Cell::from(one.merged),
         ]);
     }
+    findings.metrics.extend(acc.best());
     let (random, random_oracle) = (acc.random / acc.n(), acc.random_oracle / acc.n());
     let everything = acc.everything / acc.n();
     let floors =

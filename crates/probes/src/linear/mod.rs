@@ -14,7 +14,7 @@ use measure::vote::{RANKED, top1, top5};
 use ndarray::Array2;
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
-use solve::{Answer, Task, solve};
+pub(crate) use solve::{Answer, Task, solve};
 use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// A linear classifier on frozen features, at every layer from one forward.
