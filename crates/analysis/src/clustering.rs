@@ -375,7 +375,7 @@ struct Column<'a> {
 }
 
 impl Rows<StudyError> for Column<'_> {
-    fn dim(&self) -> (usize, usize) {
+    fn size(&self) -> (usize, usize) {
         (self.bank.len(), self.width)
     }
     fn each_block(&self, visit: &mut dyn FnMut(ArrayView2<f32>)) -> Result<(), StudyError> {
@@ -387,7 +387,7 @@ impl Rows<StudyError> for Column<'_> {
             Err(error) => unreachable!("whole rows: {error}"),
         })
     }
-    fn row(&self, at: usize) -> Result<Vec<f32>, StudyError> {
+    fn sample(&self, at: usize) -> Result<Vec<f32>, StudyError> {
         self.bank.row(self.select, at)
     }
 }

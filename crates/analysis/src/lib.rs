@@ -16,7 +16,9 @@ mod skip_removal;
 mod spatial_cka;
 
 pub use attention_distance::{AttentionDistance, AttentionDistanceAcc, AttentionDistanceConfig};
-pub use attention_entropy::{AttentionEntropy, AttentionEntropyAcc, AttentionEntropyConfig};
+pub use attention_entropy::{
+    AttentionEntropy, AttentionEntropyAcc, AttentionEntropyConfig, Compat as EntropyCompat,
+};
 pub use attention_maps::{AttentionMaps, AttentionMapsAcc, AttentionMapsConfig};
 pub use attention_offset::{AttentionOffset, AttentionOffsetAcc, AttentionOffsetConfig};
 pub use attention_rollout::{AttentionRollout, AttentionRolloutAcc, AttentionRolloutConfig};

@@ -379,7 +379,7 @@ fn findings(config: &SkipRemovalConfig, acc: &SkipRemovalAcc, intact: f64, effec
     let columns =
         ["layer", "cut around", "CKA at the last block", "kNN top-1 of the final features", "change"];
     let mut table = Table::new("by_cut", "Every skip connection", columns);
-    let mut curves: BTreeMap<&str, [Vec<(f64, f64)>; 2]> = BTreeMap::new();
+    let mut curves: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     let (mut labels, mut rows) = (Vec::new(), Vec::new());
     for Effect { cut, behind, top1 } in effects {
         let (block, branch) = (block_of(*cut), branch_of(*cut));
@@ -395,9 +395,7 @@ fn findings(config: &SkipRemovalConfig, acc: &SkipRemovalAcc, intact: f64, effec
             Cell::from(*top1),
             Cell::from(top1 - intact),
         ]);
-        let [cka, accuracy] = curves.entry(branch).or_default();
-        cka.push((block as f64, last));
-        accuracy.push((block as f64, *top1));
+        curves.entry(branch).or_default().push((block as f64, *top1));
         labels.push(format!("{block} {branch}"));
         // Nothing is changed before the cut.
         rows.push(std::iter::repeat_n(1.0, block).chain(behind.iter().copied()).collect::<Vec<f64>>());
@@ -425,7 +423,7 @@ fn findings(config: &SkipRemovalConfig, acc: &SkipRemovalAcc, intact: f64, effec
             unit: "CKA".into(),
         },
     );
-    let series = curves.iter().map(|(branch, [_, accuracy])| Series::new(*branch, accuracy.clone()));
+    let series = curves.into_iter().map(|(branch, curve)| Series::new(branch, curve));
     let plot = LinePlot {
         x_label: "block of the cut".into(),
         y_label: "kNN top-1 of the final features".into(),

@@ -89,7 +89,7 @@ impl Sums {
         }
         let grams = |view: &ArrayView2<f32>, width: usize| -> Vec<Gram> {
             let pieces: Vec<ArrayView2<f32>> = (0..view.ncols() / width)
-                .map(|i| view.clone().slice_axis_move(Axis(1), Slice::from(i * width..(i + 1) * width)))
+                .map(|i| view.slice_axis(Axis(1), Slice::from(i * width..(i + 1) * width)))
                 .collect();
             linear_grams(&pieces)
         };
@@ -197,12 +197,10 @@ impl Study for SpatialCka {
                 model: shapes.model.clone(),
             });
         }
-        let parts = [Part::Class, Part::Patches];
+        let class = shapes.has_class.then_some(Part::Class);
+        let parts: Vec<Part> = class.into_iter().chain([Part::Patches]).collect();
         let of_block = |&block: &usize| {
-            parts
-                .into_iter()
-                .filter(|&part| part != Part::Class || shapes.has_class)
-                .map(move |part| Select { place: Place::At(Site::Block(block)), part })
+            parts.iter().map(move |&part| Select { place: Place::At(Site::Block(block)), part })
         };
         let selects = shapes.blocks.iter().flat_map(of_block).chain([Select::PIXELS]).collect();
         Ok(Needs { selects, ..Needs::default() })

@@ -14,7 +14,7 @@ const TASK_ROWS: usize = 256;
 /// `E` is what may go wrong where they are kept; nothing goes wrong in memory.
 pub trait Rows<E> {
     /// The number of samples and their width.
-    fn dim(&self) -> (usize, usize);
+    fn size(&self) -> (usize, usize);
     /// Shows all of them in order, block by block, always in the same blocks.
     ///
     /// # Errors
@@ -24,18 +24,18 @@ pub trait Rows<E> {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn row(&self, at: usize) -> Result<Vec<f32>, E>;
+    fn sample(&self, at: usize) -> Result<Vec<f32>, E>;
 }
 
 impl<E> Rows<E> for ArrayView2<'_, f32> {
-    fn dim(&self) -> (usize, usize) {
+    fn size(&self) -> (usize, usize) {
         self.dim()
     }
     fn each_block(&self, visit: &mut dyn FnMut(ArrayView2<f32>)) -> Result<(), E> {
         visit(self.view());
         Ok(())
     }
-    fn row(&self, at: usize) -> Result<Vec<f32>, E> {
+    fn sample(&self, at: usize) -> Result<Vec<f32>, E> {
         Ok(self.index_axis(Axis(0), at).to_vec())
     }
 }
@@ -93,7 +93,7 @@ impl KMeans {
     /// them. *Differs*: sums are in `f64`, empty clusters are filled one a round, and draws are our own, so clusters equal
     /// scikit-learn's only where both find the same minimum.
     pub fn fit<E>(&self, rows: &dyn Rows<E>) -> Result<Clusters, E> {
-        let (n, width) = rows.dim();
+        let (n, width) = rows.size();
         assert!((1..=n).contains(&self.k), "k-means: {} clusters of {n} samples", self.k);
         let (mean, variance) = moments(rows)?;
         let still = self.tolerance * variance;
@@ -130,10 +130,10 @@ impl KMeans {
         mean: &Array1<f64>,
         draws: &mut ChaCha8Rng,
     ) -> Result<Array2<f64>, E> {
-        let (n, width) = rows.dim();
+        let (n, width) = rows.size();
         let n_candidates = 2 + (self.k as f64).ln().floor() as usize;
         let centered = |at: usize| -> Result<Array1<f64>, E> {
-            Ok(Array1::from_iter(rows.row(at)?.iter().map(|&x| f64::from(x))) - mean)
+            Ok(Array1::from_iter(rows.sample(at)?.iter().map(|&x| f64::from(x))) - mean)
         };
         let mut centers = Array2::zeros((self.k, width));
         centers.row_mut(0).assign(&centered((unit(draws) * n as f64) as usize)?);
@@ -184,7 +184,7 @@ fn draw(weights: &[f64], target: f64) -> usize {
 
 /// The mean of every feature, and the mean over features of their variances.
 fn moments<E>(rows: &dyn Rows<E>) -> Result<(Array1<f64>, f64), E> {
-    let (n, width) = rows.dim();
+    let (n, width) = rows.size();
     let mut mean = Array1::<f64>::zeros(width);
     rows.each_block(&mut |block| {
         block.outer_iter().for_each(|row| mean.zip_mut_with(&row, |sum, &x| *sum += f64::from(x)));
@@ -290,7 +290,7 @@ fn round<E>(rows: &dyn Rows<E>, mean: &Array1<f64>, centers: &Array2<f64>) -> Re
 
 /// The nearest center of every sample, and the sum of squared distances.
 fn assign<E>(rows: &dyn Rows<E>, mean: &Array1<f64>, centers: &Array2<f64>) -> Result<(Vec<u32>, f64), E> {
-    let (mut of, mut inertia) = (Vec::with_capacity(rows.dim().0), 0.0);
+    let (mut of, mut inertia) = (Vec::with_capacity(rows.size().0), 0.0);
     distances(rows, mean, centers, &mut |block| {
         for row in block.outer_iter() {
             let (cluster, distance) = nearest_of(row);
@@ -317,14 +317,14 @@ mod tests {
     struct Pieces<'a>(ArrayView2<'a, f32>, usize);
 
     impl Rows<Infallible> for Pieces<'_> {
-        fn dim(&self) -> (usize, usize) {
+        fn size(&self) -> (usize, usize) {
             self.0.dim()
         }
         fn each_block(&self, visit: &mut dyn FnMut(ArrayView2<f32>)) -> Result<(), Infallible> {
             self.0.axis_chunks_iter(Axis(0), self.1).for_each(visit);
             Ok(())
         }
-        fn row(&self, at: usize) -> Result<Vec<f32>, Infallible> {
+        fn sample(&self, at: usize) -> Result<Vec<f32>, Infallible> {
             Ok(self.0.row(at).to_vec())
         }
     }
