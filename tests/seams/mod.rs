@@ -4,6 +4,7 @@ mod checkpoints;
 mod clips;
 mod health;
 mod layouts;
+mod passes;
 mod resume;
 mod studies;
 mod teacher;
