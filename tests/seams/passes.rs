@@ -11,8 +11,8 @@ use testkit::tiny::{self, TinyData};
 use testkit::{HostTensor, Recorder};
 use toml::Table;
 use vit_core::{Backbone, Pass, Seen, Site};
+use vit_data::ViewPlan;
 use vit_data::transform::Normalize;
-use vit_data::{Dataset, ViewPlan};
 use vit_features::{
     BatchInfo, Findings, Lab, Needs, Opened, Role, Source, StudyEntry, StudyError, Taken, observe,
 };

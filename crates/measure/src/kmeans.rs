@@ -373,6 +373,26 @@ mod tests {
     }
 
     #[test]
+    fn clusters_are_as_good_as_those_of_scikit_learn() {
+        // scikit-learn's KMeans(7, n_init=10) ends, for six seeds, at an inertia of 655.036 to 655.312, a purity of 0.4667 to
+        // 0.4762 and an NMI of 0.4069 to 0.4144.
+        let x = |i: usize, j: usize| {
+            let wave = 0.9 * ((i * (j + 2)) as f64 * 0.7 + j as f64).sin();
+            let by_turn = if i % 4 == j { 1.4 * (i % 7) as f64 } else { 0.0 };
+            (wave + by_turn + if i % 7 == j { 2.0 } else { 0.0 }) as f32
+        };
+        let rows = Array2::from_shape_fn((210, 4), |(i, j)| x(i, j));
+        let labels: Vec<u32> = (0..210).map(|i| i % 7).collect();
+        for seed in 0..4 {
+            let found = fit(KMeans::new(7, seed), rows.view());
+            assert!((655.0..655.4).contains(&found.inertia), "{seed}: {}", found.inertia);
+            let scores = Contingency::of(&found.of, &labels);
+            assert!((0.4617..0.4812).contains(&scores.purity()), "{seed}: {}", scores.purity());
+            assert!((0.40..0.42).contains(&scores.nmi()), "{seed}: {}", scores.nmi());
+        }
+    }
+
+    #[test]
     fn samples_that_are_all_alike_are_no_trouble() {
         let found = fit(KMeans::new(3, 0), Array2::from_elem((5, 2), 7.0f32).view());
         assert_eq!((found.inertia, found.of), (0.0, vec![0; 5]));
