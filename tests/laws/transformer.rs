@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use proptest::prelude::*;
 use testkit::{HostTensor, Recorder, Tolerance, assert_near, tiny};
 use vit_core::weights::{map_params, params};
-use vit_core::{Backbone, Grid, Keep, NoLook, Pass, Resample, Site, Vit, VitConfig, resample_table};
+use vit_core::{Backbone, Cut, Grid, Keep, NoLook, Pass, Resample, Site, Vit, VitConfig, resample_table};
 
 /// The same sums in another order.
 const NEAR: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
@@ -17,7 +17,7 @@ fn vit(config: &VitConfig, seed: u64) -> Vit {
 }
 
 fn encode(vit: &Vit, pixels: Tensor<4>, keep: &Keep) -> HostTensor {
-    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None }).all)
+    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None, cuts: &[] }).all)
 }
 
 #[test]
@@ -53,6 +53,35 @@ fn a_site_is_shown_once_and_only_to_those_who_want_it() {
         encode(&vit, pixels, &Keep::All),
         "looking at projections leaves the fused path as it is"
     );
+}
+
+#[test]
+fn where_a_skip_connection_is_cut_the_branch_goes_on_alone_and_nothing_before_it_changes() {
+    let vit = vit(&tiny::vit_config(), 1);
+    let pixels: Tensor<4> = tiny::sines([2, 3, 16, 16], 0.3, &vit_ops::cpu_device());
+    let sites = [Site::Block(0), Site::AttnAdded(1), Site::Mid(1), Site::MlpAdded(1), Site::Block(1)];
+    let look = |cuts: &[Cut]| {
+        let mut seen = Recorder::wanting(sites);
+        vit.encode(pixels.clone(), &mut Pass { keep: &Keep::All, look: &mut seen, draws: None, cuts });
+        seen
+    };
+    let plus = |a: &HostTensor, b: &HostTensor| {
+        let sums = a.values.iter().zip(&b.values).map(|(a, b)| a + b).collect();
+        HostTensor::new(a.shape.clone(), sums)
+    };
+    let whole = look(&[]);
+    let [input, attention, mid, mlp, output] = sites.map(|site| whole.at(site));
+    assert_near("the attention's addition", mid, &plus(input, attention), NEAR);
+    assert_near("the MLP's addition", output, &plus(mid, mlp), NEAR);
+
+    let cut = look(&[Cut::Attention(1)]);
+    assert_eq!(cut.at(Site::Block(0)), input);
+    assert_eq!(cut.at(Site::Mid(1)), attention);
+    assert_near("after the cut", cut.at(Site::Block(1)), &plus(attention, cut.at(Site::MlpAdded(1))), NEAR);
+    let cut = look(&[Cut::Mlp(1)]);
+    assert_eq!((cut.at(Site::Mid(1)), cut.at(Site::Block(1))), (mid, mlp));
+    // The cut of another block changes nothing here.
+    assert_eq!(look(&[Cut::Mlp(2)]).at(Site::Block(1)), output);
 }
 
 #[test]

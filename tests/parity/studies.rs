@@ -1,6 +1,8 @@
-//! Kinds `knn`, `attention_stats`, `attention_rollout` and `cka` through the registry's rows, as a recipe reaches them.
+//! Kinds `knn`, `attention_stats`, `attention_rollout` and `cka` through the registry's rows, as a recipe reaches them; kind
+//! `cluster_scores` by its measures.
 
 use analysis::ANALYSES;
+use measure::cluster_scores::Contingency;
 use probes::PROBES;
 use report::Metric;
 use std::collections::BTreeMap;
@@ -22,7 +24,15 @@ fn show_side(study: &mut dyn vit_features::Opened, case: &Case, role: Role, feat
         case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
     let indices: Vec<usize> = (0..labels.len()).collect();
     let truths: Vec<Truth> = labels.iter().map(|&label| Truth { label, ..Truth::default() }).collect();
-    let info = BatchInfo { model: 0, role, first: 0, labels: &labels, indices: &indices, truths: &truths };
+    let info = BatchInfo {
+        model: 0,
+        role,
+        first: 0,
+        labels: &labels,
+        indices: &indices,
+        truths: &truths,
+        boxes: &[],
+    };
     let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
     study.batch(&Taken { info, features: &taken }).unwrap();
 }
@@ -75,6 +85,7 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             labels: &labels,
             indices: &indices,
             truths: &truths,
+            boxes: &[],
         };
         let seen = Seen::Heads(attention.on(&vit_ops::cpu_device()));
         study.see(Site::Attention(0), &seen, &info).unwrap();
@@ -236,5 +247,17 @@ fn the_rollout_row_gives_the_golden_row_of_the_class_token() {
         let ours = array(&found, "rollout").values;
         let last = HostTensor::new([n_tokens], ours[ours.len() - n_tokens..].to_vec());
         assert_near(&format!("{}: class row", case.name), &last, &expected, case.meta.tolerance);
+    }
+}
+
+#[test]
+fn purity_nmi_and_ari_are_the_golden_ones() {
+    for case in cases("cluster_scores") {
+        let ids =
+            |name: &str| case.tensor(name).to_usize().into_iter().map(|id| id as u32).collect::<Vec<_>>();
+        let counts = Contingency::of(&ids("clusters"), &ids("labels"));
+        for (name, value) in [("nmi", counts.nmi()), ("ari", counts.ari()), ("purity", counts.purity())] {
+            case.assert_near(name, &HostTensor::new(case.tensor(name).shape.clone(), vec![value]));
+        }
     }
 }

@@ -5,6 +5,7 @@ mod clips;
 mod health;
 mod layouts;
 mod monitor;
+mod passes;
 mod resume;
 mod studies;
 mod teacher;

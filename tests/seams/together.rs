@@ -113,6 +113,12 @@ fn every_kind_of_tokens_and_the_norms_give_a_matrix_of_their_size() {
         assert_eq!(shape, [n_layers, n_layers], "{options}");
         assert!(values.iter().any(|&value| value < 0.9999), "{options}: {values:?}");
     }
+    let findings = trial.findings(cka(), &"places = \"residuals\"".parse().unwrap(), 16, 0);
+    for name in ["cka_minibatch_attention", "cka_full_mlp"] {
+        let (shape, values) = matrix(&findings, name);
+        assert_eq!(shape, [3, 3], "{name}");
+        assert!(values.iter().all(|&value| value < 0.9999), "{name}: {values:?}");
+    }
     // Before the first block the class token is the same for every image: alike to nothing, and the report says so.
     let options = "tokens = \"cls\"\nplaces = \"norms\"".parse().unwrap();
     let findings = trial.findings(cka(), &options, 16, 0);

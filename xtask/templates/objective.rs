@@ -106,7 +106,7 @@ impl Objective for Template {
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let pixels = batch.views[0].clone();
         let mut look = NoLook;
-        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws) };
+        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws), cuts: &[] };
         let tokens = self.net.encoder.encode(pixels.clone(), &mut pass);
         let [b, t, d] = tokens.all.dims();
         let patches: Tensor<3> = tokens.all.slice([0..b, tokens.n_prefix..t, 0..d]); // [B, N, D]

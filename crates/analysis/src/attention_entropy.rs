@@ -11,10 +11,24 @@ use std::collections::BTreeMap;
 use vit_core::{Seen, Site};
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
 
-/// The options of [`AttentionEntropy`]; there are none.
+/// Which column is read for the share on the class token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// The class token's.
+    #[default]
+    None,
+    /// The column after it: so in the released code of Walmer et al., where it is the first patch, in the left upper corner.
+    VitAnalysis,
+}
+
+/// The options of [`AttentionEntropy`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct AttentionEntropyConfig {}
+pub struct AttentionEntropyConfig {
+    /// `none`, or `vit-analysis`: `cls_share` as in the released code, of the column after the class token's.
+    pub compat: Compat,
+}
 
 impl Recipe for AttentionEntropyConfig {
     fn check(&self) -> Result<(), RecipeError> {
@@ -30,7 +44,7 @@ impl Recipe for AttentionEntropyConfig {
 ///
 /// # Source
 /// Walmer et al., Teaching Matters (shares, deviations). *Differs*: their released code reads the first patch's column for
-/// the class token's.
+/// the class token's; [`Compat::VitAnalysis`] does so too.
 pub struct AttentionEntropy;
 
 /// Sums over images of what one head does.
@@ -48,6 +62,8 @@ struct Sums {
 pub struct AttentionEntropyAcc {
     grid: TokenGrid,
     n_class: usize,
+    /// The column that stands for the class token.
+    class_column: usize,
     n_images: usize,
     by_head: BTreeMap<usize, Vec<Sums>>,
     head_deviation: BTreeMap<usize, f64>,
@@ -61,7 +77,8 @@ impl Accumulate for AttentionEntropyAcc {
         let values = on_host(AttentionEntropy::INFO.name, attention)?;
         let (view, (b, heads, _, _)) = (values.view(), values.dim());
         let entropy = entropy_nats(view);
-        let on_class = share(view, self.grid, 0..self.n_class);
+        let class = self.class_column;
+        let on_class = share(view, self.grid, class..class + self.n_class);
         let on_registers = share(view, self.grid, self.n_class..self.grid.n_prefix);
         let over_queries = deviation_over_queries(view, self.grid);
         let sums = self.by_head.entry(block).or_insert_with(|| vec![Sums::default(); heads]);
@@ -120,10 +137,11 @@ impl Study for AttentionEntropy {
         Ok(Needs { sites, ..Needs::default() })
     }
 
-    fn open(_: &AttentionEntropyConfig, shapes: &Shapes) -> AttentionEntropyAcc {
+    fn open(config: &AttentionEntropyConfig, shapes: &Shapes) -> AttentionEntropyAcc {
         AttentionEntropyAcc {
             grid: token_grid(shapes),
             n_class: usize::from(shapes.has_class),
+            class_column: usize::from(config.compat == Compat::VitAnalysis),
             n_images: 0,
             by_head: BTreeMap::new(),
             head_deviation: BTreeMap::new(),
@@ -245,4 +263,38 @@ fn findings(acc: &AttentionEntropyAcc) -> Findings {
 fn add(findings: &mut Findings, name: &str, title: &str, caption: String, data: FigureData) {
     findings.story.push(Block::Figure(name.into()));
     findings.figures.push(Figure::new(name, title, caption, data));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Tensor, TensorData};
+
+    #[test]
+    fn the_released_code_reads_the_first_patch_for_the_class_token() {
+        let shapes = Shapes {
+            n_heads: Some(1),
+            n_prefix: 1,
+            has_class: true,
+            grid: vit_core::Grid { rows: 1, columns: 2 },
+            ..Shapes::of_pixels(4)
+        };
+        for (compat, expected) in [(Compat::None, 0.375), (Compat::VitAnalysis, 0.4375)] {
+            let mut acc = AttentionEntropy::open(&AttentionEntropyConfig { compat }, &shapes);
+            let rows = vec![0.0f32, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.625, 0.125];
+            let attention =
+                Tensor::<4>::from_data(TensorData::new(rows, [1, 1, 3, 3]), &vit_ops::cpu_device());
+            let info = BatchInfo {
+                model: 0,
+                role: Role::Test,
+                first: 0,
+                labels: &[None],
+                indices: &[0],
+                truths: &[],
+                boxes: &[],
+            };
+            acc.see(Site::Attention(0), &Seen::Heads(attention), &info).expect("floats");
+            assert_eq!(acc.by_head[&0][0].cls_share, expected, "{compat:?}");
+        }
+    }
 }

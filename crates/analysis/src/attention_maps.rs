@@ -184,7 +184,7 @@ fn breadth(map: &[f64]) -> f64 {
 }
 
 /// A map in gray, from its least to its greatest value.
-fn tile(map: &[f64], grid: TokenGrid) -> Tile {
+pub(crate) fn tile(map: &[f64], grid: TokenGrid) -> Tile {
     let least = map.iter().copied().fold(f64::INFINITY, f64::min);
     let span = map.iter().copied().fold(0.0, f64::max) - least;
     let gray = |share: f64| if span > 0.0 { ((share - least) / span * 255.0).round() as u8 } else { 0 };

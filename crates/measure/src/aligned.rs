@@ -317,6 +317,14 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_looks_everywhere_or_at_itself_has_no_offset() {
+        let even = head(14, |_, _| 1.0);
+        assert!(even.offset_xy.0.abs() < 1e-12 && even.offset_xy.1.abs() < 1e-12, "{even:?}");
+        let own = head(14, |q, k| one(q == k));
+        assert_eq!((own.offset_xy, own.self_share, own.distance_tokens), ((0.0, 0.0), 1.0, 0.0));
+    }
+
+    #[test]
     fn every_kind_of_head_is_found_and_none_is_taken_for_another() {
         type Weight = fn((i64, i64), (i64, i64)) -> f64;
         let distance = |q: (i64, i64), k: (i64, i64)| ((q.0 - k.0) as f64).hypot((q.1 - k.1) as f64);

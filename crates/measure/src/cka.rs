@@ -129,6 +129,13 @@ impl Gram {
         2.0 * dot / (self.n as f64 * (self.n - 3) as f64)
     }
 
+    /// The same with every entry of `K̃` multiplied by a factor.
+    #[must_use]
+    pub fn times(mut self, factor: f64) -> Self {
+        self.below.iter_mut().for_each(|entry| *entry *= factor);
+        self
+    }
+
     /// How much the samples vary.
     pub fn energy(&self) -> Energy {
         self.energy
@@ -149,6 +156,33 @@ pub fn linear_grams(layers: &[ArrayView2<f32>]) -> Vec<Gram> {
     layers.par_iter().map(|features| Gram::linear(*features)).collect()
 }
 
+/// The greatest less the least entry of `X Xᵀ`, its diagonal included and features not centered.
+///
+/// Scaled to 0–1 by it, a Gram matrix weighs its batch differently in sums over batches; the shift by the least entry that
+/// goes with that changes no entry of `K̃`.
+///
+/// # Shapes
+/// `features`: `[n, D]`
+///
+/// # Panics
+/// If there are no rows.
+///
+/// # Source
+/// The released code of Walmer et al., CVPR 2023.
+pub fn kernel_range(features: ArrayView2<f32>) -> f64 {
+    let (n, _) = features.dim();
+    assert!(n > 0, "kernel_range: no samples");
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    for i in 0..n {
+        for j in 0..=i {
+            let (x, y) = (features.row(i), features.row(j));
+            let entry: f64 = x.iter().zip(&y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+            (least, most) = (least.min(entry), most.max(entry));
+        }
+    }
+    most - least
+}
+
 /// The unbiased HSIC of every pair of layers on the same samples; each Gram matrix serves all of its pairs.
 ///
 /// # Shapes
@@ -163,6 +197,25 @@ pub fn hsic_matrix(grams: &[Gram]) -> Array2<f64> {
     let pairs = pairs(grams.len());
     let values: Vec<f64> = pairs.par_iter().map(|&(i, j)| grams[i].hsic(&grams[j])).collect();
     symmetric(grams.len(), &pairs, &values)
+}
+
+/// The unbiased HSIC of every layer of one list with every layer of another, on the same samples.
+///
+/// # Shapes
+/// The result is `[rows, columns]`.
+///
+/// # Panics
+/// If they have another number of samples.
+///
+/// # Source
+/// As [`Gram::hsic`].
+pub fn hsic_between(rows: &[Gram], columns: &[Gram]) -> Array2<f64> {
+    let of_row = |row: &Gram| columns.iter().map(|column| row.hsic(column)).collect::<Vec<f64>>();
+    let values: Vec<f64> = rows.par_iter().map(of_row).collect::<Vec<_>>().concat();
+    match Array2::from_shape_vec((rows.len(), columns.len()), values) {
+        Ok(values) => values,
+        Err(error) => unreachable!("a number for each pair: {error}"),
+    }
 }
 
 /// CKA of every pair of layers: `HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L))`, 1 on the diagonal.
@@ -453,6 +506,33 @@ mod tests {
 
     fn near(ours: f64, expected: f64) {
         assert!((ours - expected).abs() < 1e-9, "ours {ours}, expected {expected}");
+    }
+
+    #[test]
+    fn hsic_between_two_lists_is_that_of_each_pair() {
+        let x = ndarray::array![[1.0f32, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [0.0, 3.0]];
+        let y = ndarray::array![[1.0f32], [2.0], [0.0], [1.0], [3.0]];
+        let (x, y) = (Gram::linear(x.view()), Gram::linear(y.view()));
+        let between = hsic_between(&[x.clone(), y.clone()], &[y]);
+        assert_eq!(between.dim(), (2, 1));
+        // The vectors of the specification: 8/15, and 7/6 of the second with itself.
+        assert!((between[[0, 0]] - 8.0 / 15.0).abs() < 1e-12 && (between[[1, 0]] - 7.0 / 6.0).abs() < 1e-12);
+        assert!((x.hsic(&x) - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_range_of_a_kernel_by_hand_and_a_scaled_gram() {
+        // X Xᵀ of (1, 0), (0, 1), (1, 1), (2, 0), (0, 3): from 0 to 9.
+        let x = ndarray::array![[1.0f32, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [0.0, 3.0]];
+        assert_eq!(kernel_range(x.view()), 9.0);
+        let gram = Gram::linear(x.view());
+        let scaled = gram.clone().times(1.0 / 9.0);
+        assert!((scaled.hsic(&scaled) - gram.hsic(&gram) / 81.0).abs() < 1e-12);
+        // (K − min) / range, the diagonal left out, is the same matrix after U-centering.
+        let x = x.mapv(f64::from);
+        let kernel = x.dot(&x.t()).mapv(|entry| (entry - 0.0) / 9.0);
+        let released = Gram::of_kernel(kernel.view());
+        assert!((released.hsic(&released) - scaled.hsic(&scaled)).abs() < 1e-12);
     }
 
     #[test]

@@ -98,6 +98,27 @@ pub fn accuracy_interval(outcomes: &[bool], bootstrap: Bootstrap) -> Interval {
     resample(&[(1.0, n_right), (0.0, outcomes.len() - n_right)], bootstrap)
 }
 
+/// The bootstrap percentile interval of a mean of values among which few differ, such as shares of ten.
+///
+/// As [`accuracy_interval`], with any values in place of right and wrong; each draw costs as much as there are different
+/// values.
+///
+/// # Shapes
+/// `values`: `[n]`.
+///
+/// # Panics
+/// If there are no values or resamples, one is not a number, or `level` is not between 0 and 1.
+///
+/// # Source
+/// As [`accuracy_interval`].
+pub fn bootstrap_mean(values: &[f64], bootstrap: Bootstrap) -> Interval {
+    assert!(values.iter().all(|value| value.is_finite()), "bootstrap: a value that is no number");
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let groups = sorted.chunk_by(|a, b| a == b).map(|group| (group[0], group.len()));
+    resample(&groups.collect::<Vec<_>>(), bootstrap)
+}
+
 /// The bootstrap percentile interval of the difference of two accuracies on the same samples, `a − b`.
 ///
 /// The pairs are drawn, not the outcomes, so that what is hard for both does not widen the interval:
@@ -252,6 +273,17 @@ mod tests {
         assert_eq!(mean(&values), 5.0);
         assert!((sample_std(&values) - (32.0f64 / 7.0).sqrt()).abs() < 1e-15);
         assert!((standard_error(&values) - (32.0f64 / 7.0 / 8.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_interval_of_shares_is_that_of_outcomes_where_they_are_0_and_1() {
+        let right = outcomes(30, 50);
+        let values: Vec<f64> = right.iter().map(|&right| f64::from(u8::from(right))).collect();
+        assert_eq!(bootstrap_mean(&values, SETTINGS), accuracy_interval(&right, SETTINGS));
+        // Values that lie closer together are surer.
+        let halves: Vec<f64> = values.iter().map(|value| 0.25 + 0.5 * value).collect();
+        let (wide, narrow) = (bootstrap_mean(&values, SETTINGS), bootstrap_mean(&halves, SETTINGS));
+        assert!(((wide.high - wide.low) - 2.0 * (narrow.high - narrow.low)).abs() < 1e-12);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! Everything works on slices and [`ndarray`] views, sums in `f64` in a fixed order where it sums, and gives the
 //! same bits for every number of threads. A caller's mistake (shapes that do not agree, `k` larger than the bank)
-//! panics with the shapes; nothing else can go wrong here, so nothing returns a `Result`.
+//! panics with the shapes; nothing else can go wrong here, so nothing returns a `Result`, but for what a caller's own rows
+//! may say when they are read.
 //!
 //! - [`nearest`]: the `k` most similar bank rows of each query, exact, in blocks;
 //! - [`vote`]: the weighted k-nearest-neighbour vote over those rows, and accuracies;
 //! - [`attention`]: how far, how broadly and whereto attention looks;
 //! - [`linear`]: linear classifiers by descent, in closed form, and at the minimum of the cross-entropy;
+//! - [`kmeans`]: clusters of features, over rows that are read in blocks;
+//! - [`cluster_scores`]: how well clusters meet classes;
 //! - [`confusion`]: which class is taken for which;
 //! - [`aggregated`]: where queries of a kind look, taken together;
 //! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
@@ -15,17 +18,23 @@
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
 //! - [`interval`]: how far a number may be trusted;
 //! - [`pca`]: the principal directions of a symmetric matrix;
+//! - [`receptive_field`]: how wide a map of dependence on pixels is;
+//! - [`saliency`]: what a map of scores marks, and how well that meets a mask;
 //! - [`rank`]: how many dimensions features really use.
 
 pub mod aggregated;
 pub mod aligned;
 pub mod attention;
 pub mod cka;
+pub mod cluster_scores;
 pub mod confusion;
 pub mod interval;
+pub mod kmeans;
 pub mod linear;
 pub mod nearest;
 pub mod pca;
 pub mod rank;
+pub mod receptive_field;
 pub mod rollout;
+pub mod saliency;
 pub mod vote;

@@ -179,7 +179,12 @@ fn curve(
     n_classes: usize,
 ) -> Figure {
     let series = curves.into_iter().map(|(part, points)| {
-        let name = if part == Part::Class { "class token" } else { "mean of patches" };
+        let name = match part {
+            Part::Class => "class token",
+            Part::Mean => "mean of patches",
+            Part::Registers => "registers",
+            Part::Patches => "single patches",
+        };
         Series::new(name, points)
     });
     let plot = LinePlot {

@@ -309,7 +309,7 @@ impl Study for FewShot {
 
     fn needs(config: &FewShotConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
-        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true })
+        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
     fn open(config: &FewShotConfig, shapes: &Shapes) -> FewShotAcc {

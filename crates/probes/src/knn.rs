@@ -127,6 +127,7 @@ impl Study for Knn {
             selects: candidates(Self::INFO.name, &config.tokens, shapes)?,
             train: true,
             labels: true,
+            ..Needs::default()
         })
     }
 

@@ -291,7 +291,7 @@ impl Distill {
     /// The student on views of one size as one batch, `[n·B, P + N, D]`.
     fn student_tokens(&self, views: &[Tensor<4>], keep: &Keep, draws: &mut Stream) -> Tokens {
         let pixels = Tensor::cat(views.to_vec(), 0);
-        let mut pass = Pass { keep, look: &mut NoLook, draws: Some(draws) };
+        let mut pass = Pass { keep, look: &mut NoLook, draws: Some(draws), cuts: &[] };
         self.student.backbone.encode(pixels, &mut pass)
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vit_core::{Backbone, ConvConfig, VitConfig, stream};
 use vit_data::transform::Normalize;
 use vit_data::{
-    DataError, Dataset, Image, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth, ViewPlan,
-    epoch_order,
+    DataError, Dataset, Image, LabelMap, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth,
+    ViewPlan, epoch_order,
 };
 use vit_train::{Batch, Init, PretrainRecipe, TrainConfig, ViewConfig};
 
@@ -149,6 +149,17 @@ impl TinyData {
     }
 }
 
+/// The mask of an object of 8 × 8 px that stands somewhere else in every image; `id` of its left or right half.
+fn object(index: usize, id: &dyn Fn(bool) -> u8) -> LabelMap {
+    let (left, top) = (index % 3 * 4, index / 3 % 3 * 4);
+    let at = |place: usize| {
+        let (x, y) = (place % IMAGE_PX, place / IMAGE_PX);
+        let is_inside = (left..left + 8).contains(&x) && (top..top + 8).contains(&y);
+        if is_inside { id(x >= left + 4) } else { 0 }
+    };
+    LabelMap { width_px: IMAGE_PX, height_px: IMAGE_PX, ids: (0..IMAGE_PX * IMAGE_PX).map(at).collect() }
+}
+
 /// A number in 0–1 that looks random.
 fn unit(seed: u64, index: usize, counter: usize) -> f64 {
     let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((index as u64) << 24) ^ counter as u64;
@@ -174,7 +185,7 @@ impl Dataset for TinyData {
     }
 
     fn offers(&self) -> Offers {
-        Offers { labels: !self.classes.is_empty(), ..Offers::default() }
+        Offers { labels: !self.classes.is_empty(), masks: true, parts: true, ..Offers::default() }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -189,7 +200,13 @@ impl Dataset for TinyData {
         self.n_reads.fetch_add(1, Ordering::SeqCst);
         Ok(Sample {
             picture: Picture::Image(self.images[index].clone()),
-            truth: Truth { label: self.labels[index], ..Truth::default() },
+            truth: Truth {
+                label: self.labels[index],
+                mask: Some(object(index, &|_| 1)),
+                // The left and the right half of it.
+                parts: Some(object(index, &|is_right| 1 + u8::from(is_right))),
+                ..Truth::default()
+            },
             id: format!("{}/{index}", self.name),
         })
     }

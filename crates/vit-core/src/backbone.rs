@@ -4,7 +4,16 @@ use crate::{ConvNet, Grid, Keep, Look, NoLook, Stream, Tokens, Vit};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// One forward pass: what is masked, who looks, and where drop path draws from.
+/// A skip connection that is left out of a pass: where it is cut, the block goes on with the branch alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cut {
+    /// The one around the attention of a block.
+    Attention(usize),
+    /// The one around the MLP of a block.
+    Mlp(usize),
+}
+
+/// One forward pass: what is masked, who looks, what is cut, and where drop path draws from.
 pub struct Pass<'a> {
     /// Which patches the encoder sees.
     pub keep: &'a Keep,
@@ -12,12 +21,19 @@ pub struct Pass<'a> {
     pub look: &'a mut dyn Look,
     /// Random draws of training; none means inference.
     pub draws: Option<&'a mut Stream>,
+    /// Skip connections of a Vision Transformer's blocks that are left out; none in any model as it is.
+    pub cuts: &'a [Cut],
 }
 
 impl<'a> Pass<'a> {
     /// Inference on every patch, with somebody looking.
     pub fn look(look: &'a mut dyn Look) -> Self {
-        Self { keep: &Keep::All, look, draws: None }
+        Self { keep: &Keep::All, look, draws: None, cuts: &[] }
+    }
+
+    /// Whether this skip connection is left out.
+    pub(crate) fn is_cut(&self, cut: Cut) -> bool {
+        self.cuts.contains(&cut)
     }
 }
 

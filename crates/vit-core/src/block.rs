@@ -1,7 +1,7 @@
 //! The pre-norm transformer block.
 
 use crate::attention::Attention;
-use crate::{Activation, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, residual};
+use crate::{Activation, Cut, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, residual};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -151,7 +151,7 @@ impl Block {
         show(pass.look, Site::Norm1(block), &normed);
         let branch = self.attn.forward(normed, block, (bias, grid), pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
-        let x = residual(x, branch, self.ls1.as_ref(), self.drop_path, pass.draws.as_deref_mut());
+        let x = self.joined(x, branch, self.ls1.as_ref(), (Site::AttnAdded(block), Cut::Attention(block)), pass);
         show(pass.look, Site::Mid(block), &x);
 
         let normed = self.norm2.forward(x.clone());
@@ -160,8 +160,26 @@ impl Block {
         show(pass.look, Site::MlpHidden(block), &hidden);
         let branch = self.mlp.fc2.forward(hidden);
         show(pass.look, Site::MlpOut(block), &branch);
-        let x = residual(x, branch, self.ls2.as_ref(), self.drop_path, pass.draws.as_deref_mut());
+        let x = self.joined(x, branch, self.ls2.as_ref(), (Site::MlpAdded(block), Cut::Mlp(block)), pass);
         show(pass.look, Site::Block(block), &x);
         x
+    }
+
+    /// `x` with what a branch adds to it: in one pass, unless somebody looks at what is added, or the skip connection is cut.
+    fn joined(
+        &self,
+        x: Tensor<3>,
+        branch: Tensor<3>,
+        scale: Option<&LayerScale>,
+        (added, cut): (Site, Cut),
+        pass: &mut Pass,
+    ) -> Tensor<3> {
+        let is_cut = pass.is_cut(cut);
+        if !is_cut && !pass.look.wants(added) {
+            return residual(x, branch, scale, self.drop_path, pass.draws.as_deref_mut());
+        }
+        let branch = residual(x.zeros_like(), branch, scale, self.drop_path, pass.draws.as_deref_mut());
+        show(pass.look, added, &branch);
+        if is_cut { branch } else { x + branch }
     }
 }

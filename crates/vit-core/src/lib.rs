@@ -27,7 +27,7 @@ mod vit_config;
 pub mod weights;
 
 pub use activation::Activation;
-pub use backbone::{Backbone, Pass};
+pub use backbone::{Backbone, Cut, Pass};
 pub use block::{Block, BlockConfig, Mlp};
 pub use conv::{ConvConfig, ConvNet};
 pub use cost::block_macs;

@@ -28,6 +28,8 @@ pub enum Site {
     HeadOut(usize),
     /// The attention branch's output, before LayerScale and the residual, `[B, T, D]`.
     AttnOut(usize),
+    /// What the attention branch adds to the stream, after LayerScale, `[B, T, D]`.
+    AttnAdded(usize),
     /// The stream between the two branches, `[B, T, D]`.
     Mid(usize),
     /// After the second norm, `[B, T, D]`.
@@ -36,6 +38,8 @@ pub enum Site {
     MlpHidden(usize),
     /// The MLP branch's output, before LayerScale and the residual, `[B, T, D]`.
     MlpOut(usize),
+    /// What the MLP branch adds to the stream, after LayerScale, `[B, T, D]`.
+    MlpAdded(usize),
     /// A block's output, `[B, T, D]`.
     Block(usize),
     /// After the final norm, `[B, T, D]`.
@@ -55,6 +59,7 @@ impl Site {
                 | Self::AttentionStatistics(_)
                 | Self::HeadOut(_)
                 | Self::AttnOut(_)
+                | Self::AttnAdded(_)
         )
     }
 }
@@ -72,10 +77,12 @@ impl fmt::Display for Site {
             Self::AttentionStatistics(i) => write!(f, "block{i}.attention-statistics"),
             Self::HeadOut(i) => write!(f, "block{i}.head-out"),
             Self::AttnOut(i) => write!(f, "block{i}.attn-out"),
+            Self::AttnAdded(i) => write!(f, "block{i}.attn-added"),
             Self::Mid(i) => write!(f, "block{i}.mid"),
             Self::Norm2(i) => write!(f, "norm2.{i}"),
             Self::MlpHidden(i) => write!(f, "block{i}.mlp-hidden"),
             Self::MlpOut(i) => write!(f, "block{i}.mlp-out"),
+            Self::MlpAdded(i) => write!(f, "block{i}.mlp-added"),
             Self::Block(i) => write!(f, "block{i}"),
             Self::Norm => write!(f, "norm"),
         }

@@ -5,6 +5,7 @@ mod decode;
 mod error;
 mod ids;
 mod loader;
+mod on_grid;
 mod order;
 mod read_at;
 mod region;

@@ -123,23 +123,94 @@ impl Bank {
     /// # Errors
     /// When there are none for every sample, or the temporary file cannot be read.
     pub fn features(&self, select: Select) -> Result<(usize, Vec<f32>), StudyError> {
-        let missing = || self.error("features of every layer", format!("none of {select}"));
-        let column = self.columns.get(&select).ok_or_else(missing)?;
-        let mut values = Vec::with_capacity(self.len() * column.width);
+        let width = self.width(select)?;
+        let mut values = Vec::with_capacity(self.len() * width);
+        self.each_block(select, &mut |block| values.extend_from_slice(block))?;
+        Ok((width, values))
+    }
+
+    /// The width of the features of one select, of which there is one row for every sample.
+    ///
+    /// # Errors
+    /// When there are none for every sample.
+    pub fn width(&self, select: Select) -> Result<usize, StudyError> {
+        Ok(self.column(select)?.width)
+    }
+
+    /// Shows the features of one select block by block, in the order of the data: parts in memory as they are, files in
+    /// pieces. However often they are shown, they come in the same blocks.
+    ///
+    /// # Errors
+    /// When there are none for every sample, or the temporary file cannot be read.
+    pub fn each_block(&self, select: Select, visit: &mut dyn FnMut(&[f32])) -> Result<(), StudyError> {
+        let column = self.column(select)?;
+        let rows_at_once = (CHUNK_BYTES / size_of::<f32>() / column.width.max(1)).max(1);
         for part in &column.parts {
             match part {
-                Piece::Memory(part) => values.extend_from_slice(part),
+                Piece::Memory(part) => visit(part),
                 Piece::Disk { file, n_values } => {
-                    read(file, *n_values, &mut |chunk| values.extend(values_of(chunk)))
-                        .map_err(|source| self.failed(source))?;
+                    let step = rows_at_once * column.width;
+                    for first in (0..*n_values).step_by(step) {
+                        visit(&self.read(file, first, step.min(n_values - first))?);
+                    }
                 }
             }
         }
-        if values.len() != self.len() * column.width {
-            let expected = format!("{} features of {select} for {} samples", column.width, self.len());
-            return Err(self.error(&expected, format!("{} numbers", values.len())));
+        Ok(())
+    }
+
+    /// One sample's features of a select.
+    ///
+    /// # Errors
+    /// As [`Bank::each_block`].
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn row(&self, select: Select, at: usize) -> Result<Vec<f32>, StudyError> {
+        let column = self.column(select)?;
+        let mut first = at * column.width;
+        for part in &column.parts {
+            let n_values = match part {
+                Piece::Memory(part) => part.len(),
+                Piece::Disk { n_values, .. } => *n_values,
+            };
+            if first >= n_values {
+                first -= n_values;
+                continue;
+            }
+            return match part {
+                Piece::Memory(part) => Ok(part[first..first + column.width].to_vec()),
+                Piece::Disk { file, .. } => self.read(file, first, column.width),
+            };
         }
-        Ok((column.width, values))
+        panic!("sample {at} of {}", self.len())
+    }
+
+    /// The column of a select, complete.
+    fn column(&self, select: Select) -> Result<&Column, StudyError> {
+        let missing = || self.error("features of every layer", format!("none of {select}"));
+        let column = self.columns.get(&select).ok_or_else(missing)?;
+        let n_values: usize = column
+            .parts
+            .iter()
+            .map(|part| match part {
+                Piece::Memory(part) => part.len(),
+                Piece::Disk { n_values, .. } => *n_values,
+            })
+            .sum();
+        if n_values != self.len() * column.width {
+            let expected = format!("{} features of {select} for {} samples", column.width, self.len());
+            return Err(self.error(&expected, format!("{n_values} numbers")));
+        }
+        Ok(column)
+    }
+
+    /// Some values of a file.
+    fn read(&self, file: &File, first: usize, n_values: usize) -> Result<Vec<f32>, StudyError> {
+        let mut values = Vec::with_capacity(n_values);
+        read(file, first, n_values, &mut |chunk| values.extend(values_of(chunk)))
+            .map_err(|source| self.failed(source))?;
+        Ok(values)
     }
 
     /// Writes what is in memory behind what is on disk; what cannot be written stays in memory.
@@ -195,9 +266,14 @@ fn write(file: &mut File, n_values: usize, values: &[f32]) -> std::io::Result<()
     values.chunks(CHUNK_BYTES / size_of::<f32>()).try_for_each(|chunk| file.write_all(&bytes_of(chunk)))
 }
 
-/// Reads the first `n_values`, chunk by chunk.
-fn read(mut file: &File, n_values: usize, each: &mut dyn FnMut(&[u8])) -> std::io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
+/// Reads `n_values` from the one at `first`, chunk by chunk.
+fn read(
+    mut file: &File,
+    first: usize,
+    n_values: usize,
+    each: &mut dyn FnMut(&[u8]),
+) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start((first * size_of::<f32>()) as u64))?;
     let mut left = n_values * size_of::<f32>();
     let mut bytes = vec![0u8; CHUNK_BYTES.min(left)];
     while left > 0 {
@@ -235,7 +311,7 @@ impl Serialize for Piece {
             }
             Self::Disk { file, n_values } => {
                 let mut written = Ok(());
-                let read = read(file, *n_values, &mut |chunk| {
+                let read = read(file, 0, *n_values, &mut |chunk| {
                     if written.is_ok() {
                         written = seq.serialize_element(Bytes::new(chunk));
                     }
@@ -314,6 +390,10 @@ mod tests {
             let mut merged = bank(0, 2, memory_bytes);
             merged.append(bank(2, 3, memory_bytes));
             assert_eq!(merged.features(Select::PIXELS).expect("features"), (3, expected.clone()));
+            for at in [0, 3, 9] {
+                let row = merged.row(Select::PIXELS, at).expect("there");
+                assert_eq!(row, expected[3 * at..3 * at + 3]);
+            }
             assert_eq!(merged.labels(), whole.labels());
             assert_eq!(merged.indices(), (0..10).collect::<Vec<_>>());
         }

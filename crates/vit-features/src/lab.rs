@@ -144,16 +144,19 @@ fn show(
         return Ok(());
     }
     let mut features = Arrays::new();
+    let mut passed = None;
     match &lab.source {
-        Source::Pixels => {
-            let b = view.shape[0];
-            let shape = vec![b, view.pixels.len() / b.max(1)];
-            features.insert(Select::PIXELS, (shape, view.pixels));
-        }
+        Source::Pixels => add_pixels(&mut features, view),
         Source::Model(model) => {
             let needs = looking.iter().filter_map(|study| study.needs_of(info.model));
             let selects: BTreeSet<Select> = needs.flat_map(|needs| needs.selects.iter().copied()).collect();
+            let wants_passes =
+                |study: &&mut Box<dyn Opened>| study.needs_of(info.model).is_some_and(|needs| needs.passes);
+            if selects.contains(&Select::PIXELS) {
+                add_pixels(&mut features, view.clone());
+            }
             let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+            passed = looking.iter().any(wants_passes).then(|| (*model, pixels.clone()));
             let mut looker = Looker {
                 model,
                 selects: &selects,
@@ -162,14 +165,33 @@ fn show(
                 features: &mut features,
                 failed: None,
             };
-            model.encode(pixels, &mut Pass::look(&mut looker));
+            // A study that does everything by passes of its own asks for no forward.
+            let looks = |study: &&mut Box<dyn Opened>| {
+                study.needs_of(info.model).is_some_and(|needs| !needs.sites.is_empty())
+            };
+            if !selects.is_empty() || looker.studies.iter().any(looks) {
+                model.encode(pixels, &mut Pass::look(&mut looker));
+            }
             if let Some(error) = looker.failed {
                 return Err(error);
             }
         }
     }
     let taken = Taken { info, features: &features };
-    looking.iter_mut().try_for_each(|study| study.batch(&taken))
+    for study in looking {
+        study.batch(&taken)?;
+        let wants = study.needs_of(info.model).is_some_and(|needs| needs.passes);
+        if let Some((model, views)) = passed.as_ref().filter(|_| wants) {
+            study.pass(model, views, &info)?;
+        }
+    }
+    Ok(())
+}
+
+/// The pixels of the views as one vector a sample.
+fn add_pixels(features: &mut Arrays, view: HostView) {
+    let b = view.shape[0];
+    features.insert(Select::PIXELS, (vec![b, view.pixels.len() / b.max(1)], view.pixels));
 }
 
 /// Shows sites to studies and takes features, where tensors are made.

@@ -1,6 +1,7 @@
 //! What a study is: needs, an accumulator, findings; and the registry row that opens one by name.
 
 use crate::{Findings, Layers, Select, StudyError};
+use burn::tensor::Tensor;
 use report::{Info, Recipe, RecipeError, recipe};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,13 @@ pub struct Needs {
     pub train: bool,
     /// Whether it needs classes.
     pub labels: bool,
+    /// Whether it needs an object mask for every sample.
+    pub masks: bool,
+    /// Whether it needs part masks for every sample.
+    pub parts: bool,
+    /// Whether it is given the model itself, for passes of its own: gradients, or a model that is changed. They cost
+    /// what they cost, beside the one forward that all studies share.
+    pub passes: bool,
 }
 
 /// A batch, seen from the host.
@@ -166,7 +174,7 @@ pub struct BatchInfo<'a> {
     pub indices: &'a [usize],
     /// All that is known of each sample.
     pub truths: &'a [Truth],
-    /// Where in its image the view of each sample was cut.
+    /// Where in its image the view of each sample was cut: brings `truths` into the view.
     pub boxes: &'a [CropBox],
 }
 
@@ -198,6 +206,13 @@ pub trait Accumulate: Serialize + DeserializeOwned + Send + Sized + 'static {
     /// # Errors
     /// When what is taken cannot be.
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError>;
+    /// Receives the model and the batch's views `[B, 3, H, W]`, after its features, where [`Needs::passes`] says so.
+    ///
+    /// # Errors
+    /// When what comes out cannot be.
+    fn pass(&mut self, _model: &Backbone, _views: &Tensor<4>, _info: &BatchInfo) -> Result<(), StudyError> {
+        Ok(())
+    }
     /// Joins the accumulator of later batches to this one.
     fn merge(&mut self, later: Self);
 }
@@ -256,6 +271,13 @@ pub trait Opened: Send {
     /// # Errors
     /// As there.
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError>;
+    /// See [`Accumulate::pass`].
+    ///
+    /// # Errors
+    /// As there.
+    fn pass(&mut self, _model: &Backbone, _views: &Tensor<4>, _info: &BatchInfo) -> Result<(), StudyError> {
+        Ok(())
+    }
     /// Joins a study of the same kind that saw later batches.
     ///
     /// # Panics
@@ -305,6 +327,9 @@ impl<S: Study> Opened for Asked<S> {
     }
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
         self.acc.batch(taken)
+    }
+    fn pass(&mut self, model: &Backbone, views: &Tensor<4>, info: &BatchInfo) -> Result<(), StudyError> {
+        self.acc.pass(model, views, info)
     }
     fn merge(&mut self, later: Box<dyn Opened>) {
         match later.into_any().downcast::<Self>() {

@@ -1,9 +1,12 @@
 //! Samples in fixed groups in the data's order, so that neither the forward's batches nor parts that were merged show.
 
-use super::{Cka, CkaConfig, Estimator, Layer};
-use measure::cka::{Energy, FEWEST_SAMPLES, Gram, Moments, cka_from_hsic, hsic_matrix, linear_grams};
+use super::{Cka, CkaConfig, Compat, Estimator, Layer};
+use measure::cka::{
+    Energy, FEWEST_SAMPLES, Gram, Moments, cka_from_hsic, hsic_matrix, kernel_range, linear_grams,
+};
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use vit_features::{Accumulate, Role, Study, StudyError, Taken};
 
 /// Sums over groups of samples, and the samples that wait for their group to be full. Memory does not grow with the
@@ -11,9 +14,10 @@ use vit_features::{Accumulate, Role, Study, StudyError, Taken};
 #[derive(Serialize, Deserialize)]
 pub struct CkaAcc {
     group: usize,
+    compat: Compat,
     layers: Vec<Layer>,
-    /// Samples × width of every layer; the next group, once all models have shown it.
-    waiting: Vec<Vec<f32>>,
+    /// Samples × width of every layer; the next group, once all models have shown it. One queue, or one for each class.
+    waiting: BTreeMap<u32, Vec<Vec<f32>>>,
     minibatch: Option<Minibatch>,
     full: Option<Full>,
     /// Samples in groups that are closed.
@@ -96,7 +100,8 @@ impl CkaAcc {
         });
         Self {
             group: config.batch,
-            waiting: vec![Vec::new(); n],
+            compat: config.compat,
+            waiting: BTreeMap::new(),
             layers,
             minibatch,
             full,
@@ -113,39 +118,44 @@ impl CkaAcc {
             Some(Full::Moments(moments)) => moments.n_bytes(),
             Some(Full::Kept(kept)) => kept.iter().map(|values| size_of::<f32>() * values.len()).sum(),
         };
-        let waiting: usize = self.waiting.iter().map(|values| size_of::<f32>() * values.capacity()).sum();
+        let waiting = self.waiting.values().flatten();
+        let waiting: usize = waiting.map(|values| size_of::<f32>() * values.capacity()).sum();
         let sums = self.minibatch.as_ref().map_or(0, |sums| size_of::<f64>() * sums.hsic.len());
         kept + waiting + sums
     }
 
-    /// Samples that every model has shown and that wait for their group.
-    fn n_waiting(&self) -> usize {
-        let samples = self.waiting.iter().zip(&self.layers).map(|(values, layer)| values.len() / layer.width);
+    /// Samples of a queue that every model has shown and that wait for their group.
+    fn n_waiting(&self, queue: u32) -> usize {
+        let Some(waiting) = self.waiting.get(&queue) else { return 0 };
+        let samples = waiting.iter().zip(&self.layers).map(|(values, layer)| values.len() / layer.width);
         samples.min().unwrap_or(0)
+    }
+
+    fn queues(&self) -> Vec<u32> {
+        self.waiting.keys().copied().collect()
     }
 
     /// Closes every group that is full.
     fn close_full_groups(&mut self) {
-        while self.n_waiting() >= self.group {
-            self.close(self.group);
+        for queue in self.queues() {
+            while self.n_waiting(queue) >= self.group {
+                self.close(queue, self.group);
+            }
         }
     }
 
-    /// Closes a group of the first `n` samples that wait.
-    fn close(&mut self, n: usize) {
-        if n == 0 {
-            return;
-        }
-        let views: Vec<ArrayView2<f32>> = self
-            .waiting
-            .iter()
-            .zip(&self.layers)
-            .map(|(values, layer)| rows(values, n, layer.width))
-            .collect();
+    /// Closes a group of the first `n` samples that wait in a queue.
+    fn close(&mut self, queue: u32, n: usize) {
+        let Some(waiting) = self.waiting.get_mut(&queue).filter(|_| n > 0) else { return };
+        let views: Vec<ArrayView2<f32>> =
+            waiting.iter().zip(&self.layers).map(|(values, layer)| rows(values, n, layer.width)).collect();
         match &mut self.minibatch {
             None => {}
             Some(_) if n < FEWEST_SAMPLES => self.n_left_out += n,
-            Some(sums) => sums.add(&linear_grams(&views)),
+            Some(sums) => sums.add(&match self.compat {
+                Compat::None => linear_grams(&views),
+                Compat::VitAnalysis => scaled_grams(&views),
+            }),
         }
         match &mut self.full {
             None => {}
@@ -157,14 +167,25 @@ impl CkaAcc {
             }
         }
         self.n_closed += n;
-        for (values, layer) in self.waiting.iter_mut().zip(&self.layers) {
+        for (values, layer) in waiting.iter_mut().zip(&self.layers) {
             values.drain(..n * layer.width);
         }
     }
 
+    /// Closes what is left, class after class in one queue.
+    fn close_the_rest(&mut self) {
+        let mut rest = vec![Vec::new(); self.layers.len()];
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            rest.iter_mut().zip(waiting).for_each(|(rest, waiting)| rest.extend(waiting));
+        }
+        self.waiting.insert(0, rest);
+        self.close_full_groups();
+        self.close(0, self.n_waiting(0));
+    }
+
     /// Closes the last group, and gives what was found.
     pub(super) fn finish(mut self) -> Result<Alike, StudyError> {
-        self.close(self.n_waiting());
+        self.close_the_rest();
         let n_samples = self.n_closed;
         if n_samples < FEWEST_SAMPLES {
             return Err(StudyError::Value {
@@ -208,6 +229,15 @@ impl CkaAcc {
     }
 }
 
+/// The Gram matrix of every layer, scaled to 0–1.
+fn scaled_grams(layers: &[ArrayView2<f32>]) -> Vec<Gram> {
+    let scaled = |(gram, features): (Gram, &ArrayView2<f32>)| match kernel_range(*features) {
+        0.0 => gram,
+        range => gram.times(1.0 / range),
+    };
+    linear_grams(layers).into_iter().zip(layers).map(scaled).collect()
+}
+
 /// The first `n` rows of a layer.
 fn rows(values: &[f32], n: usize, width: usize) -> ArrayView2<'_, f32> {
     match ArrayView2::from_shape((n, width), &values[..n * width]) {
@@ -222,7 +252,8 @@ impl Accumulate for CkaAcc {
             return Ok(());
         }
         let n = taken.info.labels.len();
-        for (layer, waiting) in self.layers.iter().zip(&mut self.waiting) {
+        let n_layers = self.layers.len();
+        for (at, layer) in self.layers.iter().enumerate() {
             if layer.model != taken.info.model {
                 continue;
             }
@@ -237,6 +268,12 @@ impl Accumulate for CkaAcc {
                 });
             }
             for sample in 0..n {
+                let queue = match self.compat {
+                    Compat::None => 0,
+                    Compat::VitAnalysis => taken.info.labels[sample].unwrap_or(0),
+                };
+                let queue = self.waiting.entry(queue).or_insert_with(|| vec![Vec::new(); n_layers]);
+                let waiting = &mut queue[at];
                 for part in &parts {
                     let width = part.len() / n;
                     waiting.extend_from_slice(&part[sample * width..(sample + 1) * width]);
@@ -251,9 +288,11 @@ impl Accumulate for CkaAcc {
     /// samples of this part become a smaller group of their own; the findings say so.
     fn merge(&mut self, later: Self) {
         if later.n_closed > 0 {
-            let n_waiting = self.n_waiting();
-            self.n_off_border += usize::from(n_waiting > 0);
-            self.close(n_waiting);
+            let is_off = self.queues().into_iter().any(|queue| self.n_waiting(queue) > 0);
+            self.n_off_border += usize::from(is_off);
+            if self.compat == Compat::None {
+                self.close(0, self.n_waiting(0));
+            }
         }
         self.n_closed += later.n_closed;
         self.n_left_out += later.n_left_out;
@@ -268,8 +307,10 @@ impl Accumulate for CkaAcc {
             }
             _ => {}
         }
-        for (ours, later) in self.waiting.iter_mut().zip(later.waiting) {
-            ours.extend(later);
+        let n_layers = self.layers.len();
+        for (queue, later) in later.waiting {
+            let ours = self.waiting.entry(queue).or_insert_with(|| vec![Vec::new(); n_layers]);
+            ours.iter_mut().zip(later).for_each(|(ours, later)| ours.extend(later));
         }
         self.close_full_groups();
     }
@@ -278,7 +319,6 @@ impl Accumulate for CkaAcc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use vit_core::Site;
     use vit_features::{BatchInfo, Part, Place, Select};
 
@@ -289,6 +329,7 @@ mod tests {
             // The third layer is of a second model.
             model: at / 2,
             block: at,
+            site: Site::Block(at),
             selects: vec![Select { place: Place::At(Site::Block(at)), part: Part::Mean }],
             width,
             name: format!("block{at}.mean"),
@@ -301,6 +342,29 @@ mod tests {
         let shared = ((sample * 7919 + column % 2 * 31) % 101) as f32 / 101.0;
         let own = ((sample * 104_729 + column * 1299 + layer * 17) % 97) as f32 / 97.0;
         2.0 + shared + own
+    }
+
+    /// Shows one sample of a class.
+    fn show_as(acc: &mut CkaAcc, sample: usize, label: Option<u32>) {
+        for model in 0..2 {
+            let of_model = layers().into_iter().filter(|layer| layer.model == model);
+            let features: BTreeMap<_, _> = of_model
+                .map(|layer| {
+                    let row = (0..layer.width).map(|column| value(layer.block, sample, column)).collect();
+                    (layer.selects[0], (vec![1, layer.width], row))
+                })
+                .collect();
+            let info = BatchInfo {
+                model,
+                role: Role::Test,
+                first: 0,
+                labels: &[label],
+                indices: &[sample],
+                truths: &[],
+                boxes: &[],
+            };
+            acc.batch(&Taken { info, features: &features }).expect("fits");
+        }
     }
 
     /// Shows samples `from..to` in batches.
@@ -392,6 +456,29 @@ mod tests {
         assert_eq!(few.n_bytes(), many.n_bytes());
         // Sums for 6 pairs of 3 layers of some 4 numbers, and groups of 8 samples: no more than 4 KiB.
         assert!(many.n_bytes() < 4096, "{}", many.n_bytes());
+    }
+
+    #[test]
+    fn groups_of_one_class_do_not_depend_on_the_order_of_classes() {
+        let config = CkaConfig { batch: 4, compat: Compat::VitAnalysis, ..CkaConfig::default() };
+        // Samples 0, 1, 2, 3 of class 0 and 10, 11, 12, 13 of class 1, in turn and one class after the other.
+        let in_order = |order: [usize; 8]| {
+            let mut acc = CkaAcc::new(&config, layers());
+            for sample in order {
+                show_as(&mut acc, sample, Some(sample as u32 / 10));
+            }
+            acc.finish().expect("enough")
+        };
+        let sorted = in_order([0, 1, 2, 3, 10, 11, 12, 13]);
+        let in_turn = in_order([0, 10, 1, 11, 2, 12, 3, 13]);
+        assert_eq!((sorted.n_groups, in_turn.n_groups), (2, 2));
+        assert_eq!(farthest(&sorted.minibatch, &in_turn.minibatch), 0.0);
+        // Scaled Gram matrices weigh their groups differently.
+        let plain = CkaConfig { compat: Compat::None, ..config.clone() };
+        let mut acc = CkaAcc::new(&plain, layers());
+        [0, 1, 2, 3, 10, 11, 12, 13].map(|sample| show_as(&mut acc, sample, None));
+        let unscaled = acc.finish().expect("enough");
+        assert!(farthest(&sorted.minibatch, &unscaled.minibatch) > 1e-4);
     }
 
     #[test]

@@ -1,10 +1,42 @@
 //! What is said of layers that are alike: a number for each pair, a heatmap for each pair of models.
 
 use super::accumulator::Alike;
-use super::{CkaConfig, Estimator, Layer, Places};
+use super::{CkaConfig, Compat, Estimator, Layer, Places};
 use ndarray::Array2;
 use report::{Array, Block, Cell, Figure, FigureData, Metric, Table};
+use vit_core::Site;
 use vit_features::{Findings, Shapes};
+
+/// One of the two residual additions of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Branch {
+    Attention,
+    Mlp,
+}
+
+/// The addition that a stream enters.
+fn stream_of(site: Site) -> Option<Branch> {
+    match site {
+        Site::Embed | Site::Block(_) => Some(Branch::Attention),
+        Site::Mid(_) => Some(Branch::Mlp),
+        _ => None,
+    }
+}
+
+/// The addition to which a branch adds.
+fn added_by(site: Site) -> Option<Branch> {
+    match site {
+        Site::AttnAdded(_) => Some(Branch::Attention),
+        Site::MlpAdded(_) => Some(Branch::Mlp),
+        _ => None,
+    }
+}
+
+/// The addition of which one place is the stream and the other the branch.
+fn summands(a: Site, b: Site) -> Option<Branch> {
+    let both = |stream: Site, added: Site| stream_of(stream).filter(|_| stream_of(stream) == added_by(added));
+    both(a, b).or_else(|| both(b, a))
+}
 
 /// Everything that one matrix of CKA says.
 struct Matrix<'a> {
@@ -29,6 +61,10 @@ pub(super) fn tell(config: &CkaConfig, shapes: &Shapes, layers: &[Layer], alike:
         .collect();
     for matrix in &matrices {
         matrix.add_metrics(&mut findings);
+        if config.places == Places::Residuals {
+            (0..models.len()).for_each(|model| matrix.add_residuals(model, &mut findings));
+            continue;
+        }
         if models.len() > 2 {
             matrix.add_whole(&mut findings);
         }
@@ -36,7 +72,7 @@ pub(super) fn tell(config: &CkaConfig, shapes: &Shapes, layers: &[Layer], alike:
             matrix.add_figure(a, b, &mut findings);
         }
     }
-    if models.len() > 1 {
+    if models.len() > 1 && config.places != Places::Residuals {
         let table = nearest(&matrices);
         findings.story.push(Block::Table(table.name.clone()));
         findings.tables.push(table.note(
@@ -81,7 +117,13 @@ impl Matrix<'_> {
 
     fn add_metrics(&self, findings: &mut Findings) {
         for (i, row) in self.layers.iter().enumerate() {
-            for (j, column) in self.layers.iter().enumerate().skip(i + 1) {
+            let is_asked = |column: &Layer| match self.config.places {
+                Places::Residuals => row.model == column.model && summands(row.site, column.site).is_some(),
+                Places::Blocks | Places::Norms => true,
+            };
+            for (j, column) in
+                self.layers.iter().enumerate().skip(i + 1).filter(|(_, column)| is_asked(column))
+            {
                 let mut metric = Metric::new(self.estimator.name(), self.values[[i, j]], "ratio")
                     .layer(row.block)
                     .select(row.name.clone())
@@ -106,6 +148,61 @@ impl Matrix<'_> {
         }
     }
 
+    /// The stream beside what is added to it, block by block: one heatmap for the attention, one for the MLP.
+    fn add_residuals(&self, model: usize, findings: &mut Findings) {
+        let name_of_model = &self.models[model];
+        for (branch, words) in [(Branch::Attention, "attention"), (Branch::Mlp, "MLP")] {
+            let side = |wanted: fn(Site) -> Option<Branch>| -> Vec<usize> {
+                let own = self.of(model).into_iter();
+                own.filter(|&layer| wanted(self.layers[layer].site) == Some(branch)).collect()
+            };
+            let (rows, columns) = (side(stream_of), side(added_by));
+            let cells = |&i: &usize| columns.iter().map(|&j| self.values[[i, j]]).collect::<Vec<f64>>();
+            let values: Vec<Vec<f64>> = rows.iter().map(cells).collect();
+            let mut name = format!("{}_{}", self.estimator.name(), words.to_lowercase());
+            if self.models.len() > 1 {
+                name.push_str(&format!("-{model}"));
+            }
+            findings.arrays.push(Array {
+                name: name.clone(),
+                shape: vec![rows.len(), columns.len()],
+                values: values.iter().flatten().map(|&value| value as f32).collect(),
+            });
+            let labels = |layers: &[usize]| -> Vec<String> {
+                layers.iter().map(|&layer| self.layers[layer].block.to_string()).collect()
+            };
+            let data = FigureData::Heatmap {
+                row_labels: labels(&rows),
+                col_labels: labels(&columns),
+                x_label: format!("what the {words} of a block adds"),
+                y_label: format!("stream that enters the {words}"),
+                values,
+                range: Some((0.0, 1.0)),
+                unit: "CKA".into(),
+            };
+            let caption = format!(
+                "Each cell is the CKA ({} tokens) of the stream that comes into a residual addition with what some block's \
+                 {words} adds: near 1 on the diagonal, the branch repeats what is there; near 0, it brings something \
+                 new. It says nothing of how much is added; for that see residual-ratio.",
+                self.config.tokens.name()
+            );
+            let title = format!("The stream beside what the {words} adds, {name_of_model} ({})", self.how());
+            findings.story.push(Block::Figure(name.clone()));
+            findings.figures.push(Figure::new(name, title, caption, data));
+        }
+    }
+
+    /// Over which samples, in words.
+    fn how(&self) -> String {
+        match (self.estimator, self.config.compat) {
+            (Estimator::Full, _) => "all images at once".to_owned(),
+            (Estimator::Minibatch, Compat::None) => format!("groups of {} images", self.config.batch),
+            (Estimator::Minibatch, Compat::VitAnalysis) => {
+                format!("groups of {} images of a class, scaled", self.config.batch)
+            }
+        }
+    }
+
     /// The heatmap of two models, or of one with itself, and its array under the same name.
     fn add_figure(&self, a: usize, b: usize, findings: &mut Findings) {
         let n = self.models.len();
@@ -122,10 +219,7 @@ impl Matrix<'_> {
             shape: vec![rows.len(), columns.len()],
             values: array,
         });
-        let how = match self.estimator {
-            Estimator::Minibatch => format!("groups of {} images", self.config.batch),
-            Estimator::Full => "all images at once".to_owned(),
-        };
+        let how = self.how();
         let (x, y) = (&self.models[b], &self.models[a]);
         let (title, reading) = if a == b {
             (
@@ -148,7 +242,7 @@ impl Matrix<'_> {
         );
         let of = |model: &String| match self.config.places {
             Places::Blocks => format!("block of {model}"),
-            Places::Norms => format!("norm of {model}"),
+            Places::Norms | Places::Residuals => format!("norm of {model}"),
         };
         let data = FigureData::Heatmap {
             row_labels: self.labels(&rows),
@@ -177,8 +271,8 @@ impl Matrix<'_> {
             .collect();
         let values = layers.iter().map(|&i| layers.iter().map(|&j| self.values[[i, j]]).collect()).collect();
         let (name, how) = match self.estimator {
-            Estimator::Minibatch => ("cka_minibatch-all", format!("groups of {} images", self.config.batch)),
-            Estimator::Full => ("cka_full-all", "all images at once".to_owned()),
+            Estimator::Minibatch => ("cka_minibatch-all", self.how()),
+            Estimator::Full => ("cka_full-all", self.how()),
         };
         let caption = format!(
             "Each cell is the CKA of two layers ({} tokens): 1 where the images lie to one another in the same way, \
@@ -204,7 +298,9 @@ impl Matrix<'_> {
     fn labels(&self, layers: &[usize]) -> Vec<String> {
         let label = |layer: &Layer| match self.config.places {
             Places::Blocks => layer.block.to_string(),
-            Places::Norms => layer.name.rsplit_once('.').map_or("", |(site, _)| site).to_owned(),
+            Places::Norms | Places::Residuals => {
+                layer.name.rsplit_once('.').map_or("", |(site, _)| site).to_owned()
+            }
         };
         layers.iter().map(|&layer| label(&self.layers[layer])).collect()
     }
@@ -250,8 +346,13 @@ fn samples(config: &CkaConfig, layers: &[Layer], alike: &Alike) -> Table {
         table.push([Cell::from(Estimator::Full.name()), int(alike.n_samples), int(1)]);
     }
     let mut note = format!(
-        "Groups of {} images in the order of the data, whatever the batch of the forward pass.",
-        config.batch
+        "Groups of {} images {}, whatever the batch of the forward pass.",
+        config.batch,
+        match config.compat {
+            Compat::None => "in the order of the data",
+            Compat::VitAnalysis =>
+                "of one class, what is left of the classes last; each Gram matrix scaled to 0–1",
+        }
     );
     if alike.n_left_out > 0 {
         note.push_str(&format!(

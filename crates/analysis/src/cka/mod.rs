@@ -77,6 +77,20 @@ pub enum Places {
     Blocks,
     /// Both norms of every block, in the order in which they are passed.
     Norms,
+    /// Both summands of each residual addition: the stream that comes in, and what the attention or the MLP adds.
+    Residuals,
+}
+
+/// Which batches are compared, and how they weigh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// Groups in the order of the data, as they are.
+    #[default]
+    None,
+    /// Groups of one class, class by class, every Gram matrix scaled to 0–1: so in the released code of Walmer et al.,
+    /// with groups of 8. It says how alike layers are within classes.
+    VitAnalysis,
 }
 
 /// How CKA is estimated.
@@ -105,7 +119,8 @@ impl Estimator {
 pub struct CkaConfig {
     /// `cls`, `mean` (of the patches), `patches` or `all`; the last two flattened.
     pub tokens: Tokens,
-    /// `blocks` (outputs of blocks) or `norms` (both norms of every block).
+    /// `blocks` (outputs of blocks), `norms` (both norms of every block), or `residuals` (the stream beside what is added
+    /// to it).
     pub places: Places,
     /// Samples in a group of the minibatch estimator, at least 4; whatever the batch of the forward pass.
     pub batch: usize,
@@ -113,6 +128,8 @@ pub struct CkaConfig {
     pub estimators: Vec<Estimator>,
     /// The most memory that the full estimator may take, in MiB; above it, the study is refused.
     pub full_limit_mb: usize,
+    /// `none`, or `vit-analysis`: the minibatch estimator as in the released code, which wants `batch = 8`.
+    pub compat: Compat,
 }
 
 impl Default for CkaConfig {
@@ -123,6 +140,7 @@ impl Default for CkaConfig {
             batch: 64,
             estimators: vec![Estimator::Minibatch, Estimator::Full],
             full_limit_mb: 2048,
+            compat: Compat::default(),
         }
     }
 }
@@ -152,7 +170,8 @@ impl Recipe for CkaConfig {
 ///
 /// # Source
 /// Kornblith et al. 2019; Nguyen et al. 2021 (minibatches); Raghu et al. 2021 (Vision Transformers). *Differs* from the
-/// released code of Walmer et al. 2023, which scales every Gram matrix to 0–1 and so weighs its batches.
+/// released code of Walmer et al. 2023, which scales every Gram matrix to 0–1 and so weighs its batches, but for
+/// [`Compat::VitAnalysis`].
 pub struct Cka;
 
 /// One layer of one model: the selects that are read for it, and what it is called.
@@ -162,6 +181,8 @@ pub(crate) struct Layer {
     pub model: usize,
     /// The block.
     pub block: usize,
+    /// Where in the model.
+    pub site: Site,
     /// What it is read from; one behind the other.
     pub selects: Vec<Select>,
     /// Numbers in one sample.
@@ -180,10 +201,16 @@ fn layers_of(config: &CkaConfig, model: usize, shapes: &Shapes) -> Vec<Layer> {
     let sites = shapes.blocks.iter().flat_map(|&block| match config.places {
         Places::Blocks => vec![(block, Site::Block(block))],
         Places::Norms => vec![(block, Site::Norm1(block)), (block, Site::Norm2(block))],
+        Places::Residuals => {
+            let input = block.checked_sub(1).map_or(Site::Embed, Site::Block);
+            let sites = [input, Site::AttnAdded(block), Site::Mid(block), Site::MlpAdded(block)];
+            sites.map(|site| (block, site)).to_vec()
+        }
     });
     let layer = |(block, site)| Layer {
         model,
         block,
+        site,
         selects: config
             .tokens
             .parts(shapes)
@@ -243,6 +270,12 @@ impl Study for Cka {
         if config.places == Places::Norms && shapes.n_heads.is_none() {
             return refuse("two norms in every block (places = \"norms\")", "an encoder without them");
         }
+        if config.places == Places::Residuals && shapes.n_heads.is_none() {
+            return refuse(
+                "an attention and an MLP in every block (places = \"residuals\")",
+                "an encoder without them",
+            );
+        }
         if shapes.n_test > 0 && shapes.n_test < FEWEST_SAMPLES {
             return Err(StudyError::Value {
                 study: study(),
@@ -271,7 +304,7 @@ impl Study for Cka {
             }
         }
         let selects = layers_of(config, 0, shapes).into_iter().flat_map(|layer| layer.selects).collect();
-        Ok(Needs { selects, ..Needs::default() })
+        Ok(Needs { selects, labels: config.compat == Compat::VitAnalysis, ..Needs::default() })
     }
 
     fn small() -> CkaConfig {

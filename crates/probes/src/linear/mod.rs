@@ -15,7 +15,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
 use serde::{Deserialize, Serialize};
-use solve::{Answer, Task, solve};
+pub(crate) use solve::{Answer, Task, solve};
 use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// A linear classifier on frozen features, at every layer from one forward.
@@ -70,7 +70,7 @@ impl Study for LinearProbe {
 
     fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
-        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true })
+        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
     fn open(config: &LinearConfig, shapes: &Shapes) -> LinearAcc {

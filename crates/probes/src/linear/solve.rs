@@ -15,35 +15,35 @@ use vit_data::{Seed, epoch_order};
 const START_STD: f64 = 0.01;
 
 /// The training side of one select.
-pub(super) struct Task<'a> {
+pub(crate) struct Task<'a> {
     /// `[n, D]`
-    pub(super) rows: Array2<f32>,
+    pub(crate) rows: Array2<f32>,
     /// `[n]`
-    pub(super) labels: &'a [u32],
+    pub(crate) labels: &'a [u32],
     /// Samples that are learned from until the choice is made.
-    pub(super) fit: &'a [usize],
+    pub(crate) fit: &'a [usize],
     /// Samples by which it is made.
-    pub(super) held_out: &'a [usize],
+    pub(crate) held_out: &'a [usize],
     /// `K`
-    pub(super) n_classes: usize,
+    pub(crate) n_classes: usize,
     /// Of the order of samples and the weights at the start.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// What came out.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Learning rates or penalties.
-    pub(super) settings: Vec<f64>,
+    pub(crate) settings: Vec<f64>,
     /// Held-out accuracy of each.
-    pub(super) held_out: Vec<f64>,
+    pub(crate) held_out: Vec<f64>,
     /// The one that was chosen: the first of the best.
-    pub(super) chosen: usize,
+    pub(crate) chosen: usize,
     /// Learned with it on the whole training side, for features as they come.
-    pub(super) classifier: Linear,
+    pub(crate) classifier: Linear,
 }
 
 /// Finds a classifier.
-pub(super) fn solve(solver: &Solver, mut task: Task) -> Answer {
+pub(crate) fn solve(solver: &Solver, mut task: Task) -> Answer {
     let input = match solver {
         Solver::Sgd(sgd) => sgd.input,
         Solver::Logistic(logistic) => logistic.input,

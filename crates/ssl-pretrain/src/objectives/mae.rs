@@ -140,7 +140,8 @@ impl MaeNet {
     /// When the masks are of another grid.
     pub fn forward(&self, pixels: Tensor<4>, ids: &MaskIds) -> Predicted {
         let keep = Keep::Visible { ids: ids.ids_keep.clone(), n_per_image: ids.n_kept };
-        let tokens = self.encoder.encode(pixels, &mut Pass { keep: &keep, look: &mut NoLook, draws: None });
+        let tokens =
+            self.encoder.encode(pixels, &mut Pass { keep: &keep, look: &mut NoLook, draws: None, cuts: &[] });
         let grid = tokens.grid;
         let x = self.decoder_embed.forward(tokens.all); // [B, 1 + K, width]
         let x = self.restore(x, ids) + self.decoder_pos_embed.val(); // [B, 1 + N, width]

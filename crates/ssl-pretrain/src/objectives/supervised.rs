@@ -107,7 +107,7 @@ impl Objective for Supervised {
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let mut look = NoLook;
-        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws) };
+        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws), cuts: &[] };
         let labels: Vec<u32> = batch.host.labels.iter().map(|label| label.unwrap_or(0)).collect();
         let images = batch.views[0].clone();
         let SupervisedConfig { label_smoothing, mixing, .. } = self.config;

@@ -1,4 +1,4 @@
-//! A probe's number at every layer, one line a model.
+//! A probe's number at every layer, one line a model; over relative depth where models differ in depth.
 
 use super::super::answers::{Role, mean_over};
 use super::{Material, display_name, part_name};
@@ -13,7 +13,37 @@ pub(super) fn curves(material: &Material, probe: &Info) -> Vec<Figure> {
     let mut kinds: Vec<String> = all.into_iter().collect();
     // The mean of the patches is what every encoder has.
     kinds.sort_by_key(|kind| (kind != "mean", kind != "cls", kind.clone()));
-    kinds.iter().filter_map(|features| curve(material, probe, features)).collect()
+    let mut figures = Vec::new();
+    for features in &kinds {
+        figures.extend(curve(material, probe, features, Axis::Block));
+        // Blocks of models of different depth are not the same places.
+        if depths(material, probe).len() > 1 {
+            figures.extend(curve(material, probe, features, Axis::RelativeDepth));
+        }
+    }
+    figures
+}
+
+/// What the horizontal axis counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Axis {
+    /// Blocks, from 0.
+    Block,
+    /// From 0, the first block, to 1, the last place that was asked.
+    RelativeDepth,
+}
+
+/// The last place that a probe asked of a model; none of raw pixels.
+pub(super) fn depth(material: &Material, model: &str, probe: &str) -> Option<f64> {
+    let runs = material.of(model);
+    let curves = runs.first()?.layer_curves(probe);
+    curves.values().flatten().map(|point| point.0).reduce(f64::max)
+}
+
+/// The different depths of the models, in blocks.
+fn depths(material: &Material, probe: &Info) -> BTreeSet<u64> {
+    let of = |(model, _): &(String, Role)| depth(material, model, probe.name).map(|depth| depth as u64);
+    material.models.iter().filter_map(of).collect()
 }
 
 /// What features are called, in a title and in a name.
@@ -25,7 +55,7 @@ fn words(features: &str) -> (String, String) {
     }
 }
 
-fn curve(material: &Material, probe: &Info, features: &str) -> Option<Figure> {
+fn curve(material: &Material, probe: &Info, features: &str, axis: Axis) -> Option<Figure> {
     let mut series = Vec::new();
     let mut deepest = 0.0_f64;
     for (model, role) in &material.models {
@@ -40,7 +70,10 @@ fn curve(material: &Material, probe: &Info, features: &str) -> Option<Figure> {
         let at = |i: usize| {
             curves.iter().filter_map(|curve| curve.get(i)).map(|point| point.1).collect::<Vec<_>>()
         };
-        let points = first.iter().enumerate().map(|(i, point)| (point.0, mean_over(&at(i)))).collect();
+        let last =
+            depth(material, model, probe.name).filter(|&last| axis == Axis::RelativeDepth && last > 0.0);
+        let place = |layer: f64| last.map_or(layer, |last| layer / last);
+        let points = first.iter().enumerate().map(|(i, point)| (place(point.0), mean_over(&at(i)))).collect();
         let mut line = Series::new(model.clone(), points);
         if curves.len() > 1 && (0..first.len()).all(|i| at(i).len() > 1) {
             let intervals = (0..first.len()).map(|i| t_interval(&at(i)));
@@ -60,7 +93,10 @@ fn curve(material: &Material, probe: &Info, features: &str) -> Option<Figure> {
     reference_lines.extend(raw.map(|raw| ("raw pixels".to_owned(), raw)));
     let metric = material.metric_words(probe.name);
     let plot = LinePlot {
-        x_label: format!("block ({deepest:.0} is after the last one)"),
+        x_label: match axis {
+            Axis::Block => format!("block ({deepest:.0} is after the last one)"),
+            Axis::RelativeDepth => "relative depth (0 is the first block, 1 the last place)".into(),
+        },
         y_label: format!("{metric} on the test side"),
         series,
         reference_lines,
@@ -72,7 +108,11 @@ fn curve(material: &Material, probe: &Info, features: &str) -> Option<Figure> {
         own_caption(material, probe)
     );
     let (title_words, name) = words(features);
-    let title = format!("{} on {title_words}, layer by layer", display_name(probe.name));
+    let (how, name) = match axis {
+        Axis::Block => ("layer by layer", name),
+        Axis::RelativeDepth => ("by relative depth", format!("{name}_by_depth")),
+    };
+    let title = format!("{} on {title_words}, {how}", display_name(probe.name));
     Some(Figure::new(part_name(probe.name, &name), title, caption.trim(), FigureData::Line(plot)))
 }
 
@@ -86,4 +126,65 @@ fn own_caption(material: &Material, probe: &Info) -> String {
     let curve =
         figures.filter(|figure| matches!(figure.data, FigureData::Line(_))).map(|figure| &figure.caption);
     curve.into_iter().next().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::answers::Answers;
+    use super::*;
+    use report::{Kind, Metric, Provenance, Report};
+    use std::collections::BTreeMap;
+
+    /// A model with a number at each of `depth` blocks and behind the norm.
+    fn answers(model: &str, depth: usize) -> Answers {
+        let mut report = Report::new("p", Kind::Probe, "", model, "d", Provenance::default());
+        for layer in 0..=depth {
+            let select = if layer == depth { "norm.mean".to_owned() } else { format!("block{layer}.mean") };
+            report.metrics.push(Metric::new("top1", 0.5, "ratio").layer(layer).select(select));
+        }
+        report.metrics.push(Metric::new("best.top1", 0.5, "ratio").layer(1).select("block1.mean"));
+        report.metrics.push(Metric::new("oracle.top1", 0.5, "ratio").layer(depth).select("norm.mean"));
+        let studies = BTreeMap::from([("p".to_owned(), report)]);
+        Answers { model: model.into(), seed: 0, studies, own_top1: None, preview: None, loss: Vec::new() }
+    }
+
+    const PROBE: Info = Info { name: "p", line: "a probe", source: "this test" };
+
+    fn material(answers: &[Answers]) -> Material<'_> {
+        Material {
+            answers,
+            models: answers.iter().map(|run| (run.model.clone(), Role::Given)).collect(),
+            probes: vec![PROBE],
+            analyses: Vec::new(),
+            samples: None,
+            n_classes: 2,
+            seeds: &[0],
+        }
+    }
+
+    #[test]
+    fn models_of_different_depth_are_also_shown_over_relative_depth() {
+        let alike = [answers("a", 4), answers("b", 4)];
+        assert_eq!(curves(&material(&alike), &PROBE).len(), 1);
+        let different = [answers("a", 4), answers("b", 8)];
+        let figures = curves(&material(&different), &PROBE);
+        let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+        assert_eq!(names, ["p_mean_of_patches", "p_mean_of_patches_by_depth"]);
+        let FigureData::Line(plot) = &figures[1].data else { panic!("lines") };
+        for series in &plot.series {
+            let (first, last) = (series.points[0].0, series.points[series.points.len() - 1].0);
+            assert_eq!((first, last), (0.0, 1.0), "{}", series.name);
+        }
+    }
+
+    #[test]
+    fn the_table_of_best_layers_has_a_row_for_each_model_and_two_columns_for_each_probe() {
+        let different = [answers("a", 4), answers("b", 8)];
+        let table = super::super::scores::best_layer_by_task(&material(&different)).expect("a table");
+        assert_eq!(table.columns, ["model", "P", "P, best on test"]);
+        let texts: Vec<String> = table.rows.iter().flatten().map(|cell| format!("{cell:?}")).collect();
+        let expected =
+            ["a", "block1.mean (0.25)", "norm.mean (1.00)", "b", "block1.mean (0.12)", "norm.mean (1.00)"];
+        assert_eq!(texts, expected.map(|text| format!("Text({text:?})")));
+    }
 }

@@ -70,6 +70,9 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     }
     if !material.probes.is_empty() {
         report.story.push(Block::Heading("How good is every layer?".into()));
+        if let Some(table) = scores::best_layer_by_task(material) {
+            add_table(report, table);
+        }
     }
     for probe in &material.probes {
         report.story.push(Block::Subheading(display_name(probe.name)));

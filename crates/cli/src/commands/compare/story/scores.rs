@@ -228,6 +228,61 @@ pub(super) fn best_layers(material: &Material, probe: &Info) -> Table {
     ))
 }
 
+/// Which layer is best for which task: every model beside every probe, chosen on held-out samples and as the oracle, with its
+/// relative depth.
+pub(super) fn best_layer_by_task(material: &Material) -> Option<Table> {
+    let mut columns = vec!["model".to_owned()];
+    for probe in &material.probes {
+        let name = display_name(probe.name);
+        columns.extend([name.clone(), format!("{name}, best on test")]);
+    }
+    let mut table = Table::new("best_layer_by_task", "The best layer for each task", columns);
+    for (model, role) in &material.models {
+        if *role == Role::RawPixels {
+            continue;
+        }
+        let mut row = vec![Cell::from(model.clone())];
+        for probe in &material.probes {
+            let oracle = format!("oracle.{}", material.metric_of(probe.name));
+            row.push(places(material, model, probe, |run| run.headline(probe.name)));
+            row.push(places(material, model, probe, |run| run.metric(probe.name, &oracle)));
+        }
+        if row[1..].iter().any(|cell| *cell != Cell::Empty) {
+            table.push(row);
+        }
+    }
+    (!table.rows.is_empty()).then(|| {
+        table.note(
+            "Layers are chosen on held-out training samples; “best on test” is the published way, which nobody could have known \
+             beforehand. Behind each stands its relative depth: 0 is the first block, 1 the last place that was asked. Tasks that \
+             are best at different depths need different layers; where seeds disagree, all are named.",
+        )
+    })
+}
+
+/// The places that a number was found at, over seeds.
+fn places<'a>(
+    material: &'a Material,
+    model: &str,
+    probe: &Info,
+    metric: impl Fn(&'a Answers) -> Option<&'a report::Metric>,
+) -> Cell {
+    let last = super::layers::depth(material, model, probe.name).unwrap_or(0.0);
+    let mut places: Vec<String> = Vec::new();
+    for run in material.of(model) {
+        let Some(found) = metric(run) else { continue };
+        let Some(select) = &found.select else { continue };
+        let place = match found.layer {
+            Some(layer) if last > 0.0 => format!("{select} ({:.2})", layer as f64 / last),
+            _ => select.clone(),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    if places.is_empty() { Cell::Empty } else { Cell::from(places.join(", ")) }
+}
+
 pub(super) fn percent(value: f64) -> String {
     format!("{:.1} %", 100.0 * value)
 }
