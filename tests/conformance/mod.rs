@@ -50,6 +50,23 @@ fn options_refuse_unknown_keys_and_resolve_to_what_parses_back() {
 }
 
 #[test]
+fn every_probe_says_its_protocol_in_words_and_the_published_ones_are_sound() {
+    for row in PROBES {
+        assert!(row.protocol.split_whitespace().count() > 30, "`{}`: {:?}", row.info.name, row.protocol);
+        for protocol in (row.protocols)() {
+            let options: Table = protocol.options.parse().unwrap();
+            let resolved =
+                (row.resolve)(&options).unwrap_or_else(|error| panic!("{}: {error}", row.info.name));
+            assert_eq!(
+                resolved, protocol.options,
+                "`{}`: protocol {} resolves to itself",
+                row.info.name, protocol.name
+            );
+        }
+    }
+}
+
+#[test]
 fn every_objective_keeps_the_contract_of_objectives() {
     let mut contracts = Contracts { n_asked: 0 };
     with_every_objective(&mut contracts);
@@ -187,7 +204,11 @@ fn shuffled_labels_leave_every_probe_at_chance() {
         for top1 in top1s(&shuffled, row) {
             assert!((top1 - 0.25).abs() < 0.153, "`{name}`: {top1} with labels that say nothing");
         }
-        let best = top1s(&clean, row).into_iter().fold(0.0, f64::max);
+        let clean = top1s(&clean, row);
+        if clean.is_empty() {
+            continue; // it scores no classes: its own tests hold it to chance and ceiling
+        }
+        let best = clean.into_iter().fold(0.0, f64::max);
         assert!(best > 0.9, "`{name}`: the images are easy to tell apart, but the best layer has {best}");
     }
 }

@@ -22,7 +22,15 @@ fn show_side(study: &mut dyn vit_features::Opened, case: &Case, role: Role, feat
         case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
     let indices: Vec<usize> = (0..labels.len()).collect();
     let truths: Vec<Truth> = labels.iter().map(|&label| Truth { label, ..Truth::default() }).collect();
-    let info = BatchInfo { model: 0, role, first: 0, labels: &labels, indices: &indices, truths: &truths };
+    let info = BatchInfo {
+        model: 0,
+        role,
+        first: 0,
+        labels: &labels,
+        indices: &indices,
+        truths: &truths,
+        boxes: &[],
+    };
     let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
     study.batch(&Taken { info, features: &taken }).unwrap();
 }
@@ -75,6 +83,7 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             labels: &labels,
             indices: &indices,
             truths: &truths,
+            boxes: &[],
         };
         let seen = Seen::Heads(attention.on(&vit_ops::cpu_device()));
         study.see(Site::Attention(0), &seen, &info).unwrap();
@@ -133,6 +142,7 @@ fn the_cka_row_gives_the_golden_matrices_for_vectors_and_for_maps_of_tokens() {
                     labels: &labels,
                     indices: &indices,
                     truths: &[],
+                    boxes: &[],
                 };
                 study.batch(&Taken { info, features: &features.collect() }).unwrap();
             }
@@ -161,8 +171,15 @@ fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: 
     };
     let mut study = (row(ANALYSES, name).open)(&Table::new(), &shapes).unwrap();
     let (labels, indices) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>());
-    let info =
-        BatchInfo { model: 0, role: Role::Test, first: 0, labels: &labels, indices: &indices, truths: &[] };
+    let info = BatchInfo {
+        model: 0,
+        role: Role::Test,
+        first: 0,
+        labels: &labels,
+        indices: &indices,
+        truths: &[],
+        boxes: &[],
+    };
     for (block, attention) in blocks.iter().enumerate() {
         study.see(Site::Attention(block), &Seen::Heads(attention.on(&vit_ops::cpu_device())), &info).unwrap();
     }

@@ -254,8 +254,15 @@ mod tests {
         let seen = |values: [f32; 4]| {
             Seen::Tokens(Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, 2, 2]), &device))
         };
-        let info =
-            BatchInfo { model: 0, role: Role::Test, first: 0, labels: &[None], indices: &[0], truths: &[] };
+        let info = BatchInfo {
+            model: 0,
+            role: Role::Test,
+            first: 0,
+            labels: &[None],
+            indices: &[0],
+            truths: &[],
+            boxes: &[],
+        };
         let mut acc = ResidualRatioAcc { n_images: 0, sums: BTreeMap::new(), stream: None };
         // The attention adds (0, 5) to (3, 4) and (.5, 0) to (1, 0): 5 / 5 and 1 / .5.
         acc.see(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");

@@ -79,10 +79,18 @@ pub(crate) fn open_studies(
         if open.needs().train && sides.train.is_none() {
             return refuse("samples to learn from", &sides.test);
         }
-        if open.needs().labels {
-            for side in sides.train.iter().chain([&sides.test]) {
-                if !side.data.offers().labels {
-                    return refuse("a class for every sample", side);
+        let train = sides.train.iter().filter(|_| open.needs().train);
+        for side in train.chain([&sides.test]) {
+            let (needs, offers) = (open.needs(), side.data.offers());
+            for (is_needed, is_there, what) in [
+                (needs.labels, offers.labels, "a class for every sample"),
+                (needs.masks, offers.masks, "an object mask for every sample"),
+                (needs.parts, offers.parts, "part masks for every sample"),
+                (needs.keypoints, offers.keypoints, "named points for every sample"),
+                (needs.clips, offers.clips, "frames of clips in their order"),
+            ] {
+                if is_needed && !is_there {
+                    return refuse(what, side);
                 }
             }
         }

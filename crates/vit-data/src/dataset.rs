@@ -1,6 +1,6 @@
 //! What a data set is, what it offers, and the registry that opens one from a URI.
 
-use crate::{DataError, Sample, Unreadable};
+use crate::{DataError, Frame, Sample, Unreadable};
 
 /// Which samples of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Offers {
     pub parts: bool,
     /// Keypoints with visibility.
     pub keypoints: bool,
+    /// Samples are frames of clips, in their order.
+    pub clips: bool,
 }
 
 /// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
@@ -38,6 +40,14 @@ pub trait Dataset: Send + Sync {
     }
     /// The names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
+    /// The names of the parts; a part map holds index + 1. Empty where there are none.
+    fn parts(&self) -> &[String] {
+        &[]
+    }
+    /// The place of sample `index` in its clip, without decoding the picture; `None` where samples are no frames.
+    fn frame(&self, _index: usize) -> Option<Frame> {
+        None
+    }
     /// What truth every sample carries.
     fn offers(&self) -> Offers;
     /// The class of sample `index`, without decoding the picture; `None` where there are no labels.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{DataError, Dataset, Offers, Sample};
+use crate::{DataError, Dataset, Frame, Offers, Sample};
 
 /// A sample that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,14 @@ impl Dataset for Tolerant {
 
     fn classes(&self) -> &[String] {
         self.dataset.classes()
+    }
+
+    fn parts(&self) -> &[String] {
+        self.dataset.parts()
+    }
+
+    fn frame(&self, index: usize) -> Option<Frame> {
+        self.dataset.frame(index)
     }
 
     fn offers(&self) -> Offers {

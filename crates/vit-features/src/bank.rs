@@ -191,6 +191,7 @@ mod tests {
                 labels: &labels,
                 indices: &indices,
                 truths: &[],
+                boxes: &[],
             };
             let values = (0..6).map(|i| (3 * first + i) as f32).collect();
             let features = BTreeMap::from([(Select::PIXELS, (vec![2, 3], values))]);

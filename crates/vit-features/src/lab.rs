@@ -96,6 +96,7 @@ pub fn observe_together(
             let is_last = !view_of[model + 1..].contains(&view_of[model]);
             let view = &mut views[view_of[model]];
             let Some(view) = (if is_last { view.take() } else { view.clone() }) else { continue };
+            let boxes = view.boxes.clone();
             let info = BatchInfo {
                 model,
                 role: passage.role,
@@ -103,6 +104,7 @@ pub fn observe_together(
                 labels: &host.labels,
                 indices: &host.indices,
                 truths: &host.truths,
+                boxes: &boxes,
             };
             show(lab, view, info, &mut asking)?;
         }

@@ -324,6 +324,7 @@ mod tests {
                     labels: &labels,
                     indices: &indices,
                     truths: &[],
+                    boxes: &[],
                 };
                 acc.batch(&Taken { info, features: &features }).expect("fits");
             }

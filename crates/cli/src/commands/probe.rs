@@ -2,7 +2,7 @@
 
 use crate::args::Common;
 use crate::expect;
-use crate::models::Words;
+use crate::models::{self, Words};
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -10,8 +10,9 @@ use crate::settings::Settings;
 use crate::studies::{self, Floors, headline, report_of, stage};
 use crate::study_recipe::{Said, StudyKind, StudyRecipe};
 use anyhow::bail;
-use report::recipe;
+use probes::PROBES;
 use report::store::write_file;
+use report::{Info, recipe};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -20,6 +21,9 @@ Examples:
   vitscope probe knn --weights vit-s.safetensors --data folder:photos --layers last
   vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]'
   vitscope probe linear --weights runs/mae --data part-shapes --set solver.kind=ridge
+  vitscope probe knn --weights runs/mae --data part-shapes --protocol dino
+  vitscope probe label-propagation --weights runs/mae --data part-shapes:clips
+  vitscope probe knn --help
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
   vitscope probe runs/probe-1/recipe.toml --out again";
 
@@ -41,9 +45,38 @@ pub(crate) struct Args {
     /// The layers that are asked: all, last, or a list such as 0,5,11 [default: all]
     #[arg(long, value_name = "LAYERS")]
     layers: Option<String>,
+    /// A published protocol, which pins every option of the probe; `vitscope probe PROBE --help` lists them
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
     /// Do not ask raw pixels and the untrained model as well
     #[arg(long)]
     no_floor: bool,
+}
+
+/// What `vitscope probe PROBE --help` says: the probe's protocol in words, those that were published, and its options.
+pub(crate) fn help_of(words: &[String]) -> Option<String> {
+    let asks = words.iter().any(|word| word == "--help" || word == "-h");
+    let [verb, rest @ ..] = words else { return None };
+    let entry = PROBES.iter().find(|entry| rest.iter().any(|word| word == entry.info.name))?;
+    if verb != "probe" || !asks {
+        return None;
+    }
+    let Info { name, line, source } = entry.info;
+    let mut text = format!("{name}: {line}\nSource: {source}\n\n{}\n", entry.protocol);
+    let protocols = (entry.protocols)();
+    if !protocols.is_empty() {
+        text.push_str("\nProtocols, each of which pins every option (--protocol NAME):\n");
+        for protocol in protocols {
+            text.push_str(&format!("  {:<8} {}\n", protocol.name, protocol.source));
+        }
+    }
+    let defaults = (entry.resolve)(&toml::Table::new()).ok()?;
+    text.push_str("\nOptions and their defaults (--set KEY=VALUE):\n");
+    defaults.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text.push_str("\nUsage: vitscope probe ");
+    text.push_str(name);
+    text.push_str(" --weights MODEL --data DATA [--layers all|last|LIST]; `vitscope probe --help` lists what all probes share\n");
+    Some(text)
 }
 
 /// Probes.
@@ -55,6 +88,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         split: None,
         layers: args.layers.as_deref(),
         no_floor: args.no_floor,
+        protocol: args.protocol.as_deref(),
     };
     let (recipe, asked) = StudyRecipe::resolve(&args.probe, StudyKind::Probe, &said, common)?;
     let [weights] = recipe.weights.as_slice() else {
@@ -86,7 +120,11 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         let raw_pixels = raw_pixels.as_ref().and_then(headline).cloned();
         studies::add_floors(&mut findings, &Floors { raw_pixels, untrained });
     }
-    let provenance = settings.provenance(Some(stage.model.sha256.clone()), recipe::to_json(&recipe));
+    let mut provenance = settings.provenance(Some(stage.model.sha256.clone()), recipe::to_json(&recipe));
+    if let Some(name) = &recipe.protocol {
+        let sha256 = models::sha256(toml::to_string(&recipe.options)?.as_bytes());
+        provenance.extra.insert("protocol".into(), serde_json::json!({ "name": name, "sha256": sha256 }));
+    }
     let data = stage.sides.test.data.name();
     let info = asked[0].entry.info;
     let mut report =
@@ -99,7 +137,17 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let text = recipe.to_text(StudyKind::Probe, env!("CARGO_PKG_VERSION"));
     write_file(&out.path().join("recipe.toml"), text.as_bytes())?;
     report.write(out.path())?;
-    let shown = ["best.top1", "chance", "raw_pixels", "untrained"];
+    let shown = [
+        "best.top1",
+        "best.pck",
+        "best.miou",
+        "best.map",
+        "best.j_and_f",
+        "ceiling",
+        "chance",
+        "raw_pixels",
+        "untrained",
+    ];
     let lines = shown.iter().filter_map(|name| report.metrics.iter().find(|metric| metric.name == *name));
     let done =
         lines.fold(Done::of_report(&report, out.path()), |done, metric| done.line(expect::line(metric)));

@@ -63,7 +63,40 @@ impl Study for LinearProbe {
         line: "a linear classifier on frozen features, at every layer",
         source: "Alain and Bengio 2016; Caron et al. 2021 (DINO); He et al. 2022 (MAE)",
     };
+    const PROTOCOL: &'static str = "\
+Features of one central view, without augmentation, kept for all layers from one pass. A linear classifier is learned on
+each; the rate or the penalty is chosen on held-out training samples, and the classifier learned again on all of them. The
+best layer is the one best on the held-out samples; its accuracy on the test side is `best.top1`. A learning rate is
+base_lr * batch / 256. Published numbers train with random crops and flips: expect a little less here.";
     type Config = LinearConfig;
+
+    fn protocols() -> Vec<(&'static str, &'static str, LinearConfig)> {
+        let cls =
+            |solver: Solver| LinearConfig { tokens: vec!["cls".into()], solver, ..LinearConfig::default() };
+        let sgd = |base_lrs: Vec<f64>, batch: usize| {
+            Solver::Sgd(Sgd { input: Input::AsIs, base_lrs, epochs: 100, batch, ..Sgd::default() })
+        };
+        // Three rates for each power of ten from 1e-5 to 1e-1.
+        let sweep =
+            (-5..=-2).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power))).chain([0.1]);
+        vec![
+            (
+                "dino",
+                "Caron et al. 2021: SGD, base rate 0.001, batch 1024, 100 epochs; each layer by itself, without crops and flips",
+                cls(sgd(vec![0.001], 1024)),
+            ),
+            (
+                "ibot",
+                "Zhou et al. 2022: as DINO, rates from 1e-5 to 0.1 side by side, the best chosen on held-out samples",
+                cls(sgd(sweep.collect(), 1024)),
+            ),
+            (
+                "mae",
+                "He et al. 2022: batch norm without affine part, LARS, base rate 0.1, batch 16384, 90 epochs; without crops and flips",
+                cls(Solver::Lars(Lars::default())),
+            ),
+        ]
+    }
     type Acc = LinearAcc;
 
     fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {

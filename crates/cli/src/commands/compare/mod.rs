@@ -15,7 +15,9 @@ use crate::{builtin, models};
 use answers::{Answers, Role};
 use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
-use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
+use report::{
+    Block, Cell, ImageGrid, Info, Kind, Report, Table, Tile, recipe as toml_recipe, store::write_file,
+};
 use std::path::{Path, PathBuf};
 use vit_data::{Picture, Split};
 use vit_features::{Role as Side, StudyEntry};
@@ -123,8 +125,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         normalize: common.normalize.as_deref(),
     };
     let seeds: Vec<u64> = (0..recipe.n_seeds).map(|i| recipe.seed + i).collect();
-    let all = run::every_model(&plan, &given, &seeds)?;
-    let report = tell(&plan, &given, &all, &seeds)?;
+    let (all, refused) = run::every_model(&plan, &given, &seeds)?;
+    let mut report = tell(&plan, &given, &all, &seeds)?;
+    tell_refused(&mut report, &refused);
     report.write(out.path())?;
     let page = out.path().join("report.html");
     report.write_html(&page)?;
@@ -323,6 +326,20 @@ fn tell(
     tell_unreadable(&mut report, sides.map(|side| &side.data), plan.progress);
     report.check()?;
     Ok(report)
+}
+
+/// Says what was not asked, and why.
+fn tell_refused(report: &mut Report, refused: &[run::Refused]) {
+    if refused.is_empty() {
+        return;
+    }
+    let mut table = Table::new("not_asked", "What was not asked", ["model", "study", "reason"]);
+    for run::Refused { model, study, reason } in refused {
+        table.push([Cell::from(model.clone()), Cell::from(study.clone()), Cell::from(reason.clone())]);
+    }
+    report.story.push(Block::Heading("What was not asked".into()));
+    report.story.push(Block::Table(table.name.clone()));
+    report.tables.push(table.note("Every other study of the recipe was asked of every model."));
 }
 
 /// What the studies of the recipe say of themselves.

@@ -17,8 +17,16 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry, StudyError};
 use vit_train::{Method, Preview, Request, TrainError};
+
+/// A question that was not asked of a model, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub model: String,
+    pub study: String,
+    pub reason: String,
+}
 
 /// What is kept of a finished model beside its reports.
 #[derive(Serialize, Deserialize)]
@@ -97,7 +105,8 @@ pub(super) fn every_model(
     plan: &Plan,
     given: &[(String, Model)],
     seeds: &[u64],
-) -> anyhow::Result<Vec<Answers>> {
+) -> anyhow::Result<(Vec<Answers>, Vec<Refused>)> {
+    let mut refused = Vec::new();
     let per_seed = 1 + plan.recipe.train.len();
     let together = together::asked(plan.recipe)?;
     let n_stages = 1 + given.len() + per_seed * seeds.len() + usize::from(!together.is_empty());
@@ -120,10 +129,10 @@ pub(super) fn every_model(
     let views = given.iter().map(view_of).collect::<anyhow::Result<Vec<View>>>()?;
     announce("raw pixels");
     let first = seeds[0];
-    all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first)?);
+    all.push(ask(plan, RAW_PIXELS, Role::RawPixels, None, first, &mut refused)?);
     for ((name, model), &view) in given.iter().zip(&views) {
         announce(name);
-        all.push(ask(plan, name, Role::Given, Some((&model.backbone, view)), first)?);
+        all.push(ask(plan, name, Role::Given, Some((&model.backbone, view)), first, &mut refused)?);
         keep(name, &model.backbone, view, first);
     }
     for &seed in seeds {
@@ -136,12 +145,13 @@ pub(super) fn every_model(
             _ => (untrained_config(plan.recipe)?, view_of_trained(plan)?),
         };
         let untrained = config.init(&plan.settings.device, seed);
-        all.push(ask(plan, UNTRAINED, Role::Untrained, Some((&untrained, view)), seed)?);
+        all.push(ask(plan, UNTRAINED, Role::Untrained, Some((&untrained, view)), seed, &mut refused)?);
         keep(UNTRAINED, &untrained, view, seed);
         for model in &plan.recipe.train {
             announce(&format!("{}: training, then questions{run}", model.name));
             let (backbone, kept) = train(plan, model, seed)?;
-            let mut answers = ask(plan, &model.name, Role::Trained, Some((&backbone, view)), seed)?;
+            let model_view = Some((&backbone, view));
+            let mut answers = ask(plan, &model.name, Role::Trained, model_view, seed, &mut refused)?;
             keep(&model.name, &backbone, view, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
@@ -153,7 +163,7 @@ pub(super) fn every_model(
         announce("all models together");
         all.push(together::ask(plan, &together, &models, first)?);
     }
-    Ok(all)
+    Ok((all, refused))
 }
 
 /// Trains a model, or takes up the one that is there.
@@ -239,9 +249,37 @@ fn ask(
     role: Role,
     model: Option<(&Backbone, View)>,
     seed: u64,
+    refused: &mut Vec<Refused>,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
-    let asked = asked(plan.recipe, role)?;
+    let (view, source, shapes) = match model {
+        Some((model, view)) => {
+            let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
+            (view, Source::Model(model), shapes)
+        }
+        None => {
+            let view = View { size_px: plan.recipe.raw_pixels_px, ..view_of_trained(plan)? };
+            (view, Source::Pixels, Shapes::of_pixels(view.size_px))
+        }
+    };
+    let shapes = on_data(shapes, &plan.sides, seed);
+    let mut can = Vec::new();
+    for (study, kind) in asked(plan.recipe, role)? {
+        match open_studies(std::slice::from_ref(&study), &shapes, &plan.sides) {
+            Ok(_) => can.push((study, kind)),
+            // What a model or the data does not have is no reason to ask nothing.
+            Err(error @ (StudyError::Model { .. } | StudyError::Offers { .. })) => {
+                let (study, reason) = (study.entry.info.name.to_owned(), error.to_string());
+                plan.progress.say(&format!("not asked of {name}: {reason}"));
+                let one = Refused { model: name.to_owned(), study, reason };
+                if !refused.contains(&one) {
+                    refused.push(one);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let asked = can;
     let mut studies = BTreeMap::new();
     let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
     if plan.resume && asked.iter().all(|(study, _)| is_done(study)) {
@@ -260,17 +298,6 @@ fn ask(
             loss: Vec::new(),
         });
     }
-    let (view, source, shapes) = match model {
-        Some((model, view)) => {
-            let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
-            (view, Source::Model(model), shapes)
-        }
-        None => {
-            let view = View { size_px: plan.recipe.raw_pixels_px, ..view_of_trained(plan)? };
-            (view, Source::Pixels, Shapes::of_pixels(view.size_px))
-        }
-    };
-    let shapes = on_data(shapes, &plan.sides, seed);
     let just_asked: Vec<Asked> = asked.iter().map(|(study, _)| study.clone()).collect();
     let opened = open_studies(&just_asked, &shapes, &plan.sides)?;
     let mut lab = lab(source, &view, plan.settings);

@@ -206,7 +206,10 @@ fn a_clip_keeps_its_class_and_texture_and_moves_smoothly() {
 #[test]
 fn the_truth_of_a_clip_is_tracked_through_its_frames() {
     let clips = opened("clips", Split::Test);
-    assert_eq!(clips.offers(), Offers { labels: true, masks: true, parts: true, keypoints: true });
+    assert_eq!(
+        clips.offers(),
+        Offers { labels: true, masks: true, parts: true, keypoints: true, clips: true }
+    );
     let center = |sample: &Sample| -> (f64, f64) {
         let inside: Vec<usize> = (0..SIZE_PX * SIZE_PX).filter(|&idx| mask(sample)[idx] == 1).collect();
         let mean = |of: &dyn Fn(usize) -> usize| {
