@@ -312,7 +312,7 @@ Student's 95 % interval. The best layer is chosen by queries from the training s
 
     fn needs(config: &FewShotConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
-        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true })
+        Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
     fn open(config: &FewShotConfig, shapes: &Shapes) -> FewShotAcc {

@@ -147,6 +147,7 @@ its accuracy on the test side is `best.top1`.";
             selects: candidates(Self::INFO.name, &config.tokens, shapes)?,
             train: true,
             labels: true,
+            ..Needs::default()
         })
     }
 

@@ -18,7 +18,7 @@ pub use knn::{Knn, KnnAcc, KnnConfig};
 pub use label_propagation::{
     Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
 };
-pub use linear::{Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
+pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
 pub use retrieval::{Retrieval, RetrievalAcc, RetrievalConfig};
 pub use segmentation::{Segmentation, SegmentationAcc, SegmentationConfig, Target};
 
