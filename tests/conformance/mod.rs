@@ -222,6 +222,7 @@ fn every_solver_and_classifier_keeps_the_contract_too() {
         "solver = { kind = \"lars\", base_lrs = [0.1, 1.0], epochs = 12, batch = 32, warmup_epochs = 2.0 }",
         "solver = { kind = \"ridge\", log2_lambdas = [-12, 2] }",
         "solver = { kind = \"logistic\", lambdas = [1e-2, 1e-3] }",
+        "ensemble = { last = 2, mean = true }\nsolver = { kind = \"ridge\", log2_lambdas = [-12, 2] }",
     ] {
         let options = format!("n_held_out = 24\nmemory_mib = 1\n{options}").parse().unwrap();
         study_keeps_its_contract(&trial, row, &options);
@@ -230,4 +231,20 @@ fn every_solver_and_classifier_keeps_the_contract_too() {
         "shots = [2]\nheadline_shots = 2\nn_episodes = 4\nn_ways = 3\nclassifier = { kind = \"logistic\" }";
     let row = PROBES.iter().find(|row| row.info.name == "few-shot").expect("the few-shot row");
     study_keeps_its_contract(&trial, row, &regression.parse().unwrap());
+}
+
+#[test]
+fn every_published_protocol_of_probes_of_patches_keeps_the_contract_too() {
+    let trial = StudyTrial::new();
+    let names = ["correspondence", "segmentation", "label-propagation"];
+    for row in PROBES.iter().filter(|row| names.contains(&row.info.name)) {
+        for protocol in (row.protocols)() {
+            study_keeps_its_contract(&trial, row, &protocol.options.parse().unwrap());
+        }
+    }
+    let row = PROBES.iter().find(|row| row.info.name == "segmentation").expect("the segmentation row");
+    for target in ["object", "class"] {
+        let options = format!("target = \"{target}\"\nlog2_lambdas = [-8, -4]");
+        study_keeps_its_contract(&trial, row, &options.parse().unwrap());
+    }
 }

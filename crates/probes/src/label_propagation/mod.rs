@@ -208,6 +208,9 @@ fn points<'a>(clips: impl Iterator<Item = &'a ClipScore>) -> Vec<Located> {
     clips.enumerate().flat_map(of).collect()
 }
 
+/// One of a clip's scores.
+type Of = fn(&ClipScores) -> &ClipScore;
+
 const BESIDE: [&str; 6] = ["j", "f", "j_recall", "f_recall", "j_decay", "f_decay"];
 
 fn findings(
@@ -219,8 +222,7 @@ fn findings(
 ) -> Result<Findings, StudyError> {
     let mut findings = Findings::default();
     let mut scored = Vec::new();
-    let floors: [(&str, fn(&ClipScores) -> &ClipScore); 2] =
-        [("still", |clip| &clip.still), ("ceiling", |clip| &clip.ceiling)];
+    let floors: [(&str, Of); 2] = [("still", |clip| &clip.still), ("ceiling", |clip| &clip.ceiling)];
     for (place, &select) in wanted.iter().enumerate() {
         let all = tracks(test.iter().map(|clip| &clip.by_select[place]));
         let chosen_by = tracks(held_out.iter().map(|clip| &clip.by_select[place]));
@@ -254,7 +256,7 @@ fn findings(
         let found = points(test.iter().map(of));
         add_pck(config, &found, &mut findings, |metric| metric, &format!("{name}.pck"));
     }
-    let floor = |of: fn(&ClipScores) -> &ClipScore| tracks(test.iter().map(of));
+    let floor = |of: Of| tracks(test.iter().map(of));
     let (still, ceiling) = (floor(floors[0].1), floor(floors[1].1));
     let words = Words {
         study: LabelPropagation::INFO.name,
