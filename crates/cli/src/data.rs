@@ -168,8 +168,8 @@ impl Dataset for Subset {
         self.whole.classes()
     }
 
-    fn parts(&self) -> &[String] {
-        self.whole.parts()
+    fn part_names(&self) -> &[String] {
+        self.whole.part_names()
     }
 
     fn frame(&self, index: usize) -> Option<Frame> {

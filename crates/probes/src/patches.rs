@@ -22,7 +22,7 @@ pub(crate) fn check_facets(facets: &[String]) -> Result<(), RecipeError> {
 /// The patches of every block asked for, by facet; of `token` also after the final norm.
 ///
 /// # Errors
-/// When there is no model, or one without attention where a facet needs it.
+/// When there is no model, or one without attention where every facet needs it.
 pub(crate) fn candidates(study: &str, facets: &[String], shapes: &Shapes) -> Result<Vec<Select>, StudyError> {
     let refuse = |needs: &str, found: &str| {
         let (needs, found, model) = (needs.into(), found.into(), shapes.model.clone());
@@ -39,13 +39,17 @@ pub(crate) fn candidates(study: &str, facets: &[String], shapes: &Shapes) -> Res
             "value" => Site::Value,
             _ => Site::Block,
         };
+        // What an encoder without attention does not have is left out where something else is asked.
         if facet != "token" && shapes.n_heads.is_none() {
-            return refuse(&format!("attention (facets = [\"{facet}\"])"), "an encoder without attention");
+            continue;
         }
         places.extend(shapes.blocks.iter().map(|&block| Place::At(site(block))));
         if facet == "token" && shapes.has_norm && shapes.blocks.contains(&(shapes.depth - 1)) {
             places.push(Place::At(Site::Norm));
         }
+    }
+    if places.is_empty() {
+        return refuse(&format!("attention (facets = {facets:?})"), "an encoder without attention");
     }
     Ok(places.into_iter().map(|place| Select { place, part: Part::Patches }).collect())
 }

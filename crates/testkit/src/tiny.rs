@@ -200,7 +200,7 @@ impl Dataset for TinyData {
         &self.classes
     }
 
-    fn parts(&self) -> &[String] {
+    fn part_names(&self) -> &[String] {
         &self.parts
     }
 

@@ -40,8 +40,8 @@ pub trait Dataset: Send + Sync {
     }
     /// The names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
-    /// The names of the parts; a part map holds index + 1. Empty where there are none.
-    fn parts(&self) -> &[String] {
+    /// The names of the parts in [`Truth::parts`](crate::Truth); empty where they have none.
+    fn part_names(&self) -> &[String] {
         &[]
     }
     /// The place of sample `index` in its clip, without decoding the picture; `None` where samples are no frames.

@@ -82,8 +82,8 @@ impl Dataset for Tolerant {
         self.dataset.classes()
     }
 
-    fn parts(&self) -> &[String] {
-        self.dataset.parts()
+    fn part_names(&self) -> &[String] {
+        self.dataset.part_names()
     }
 
     fn frame(&self, index: usize) -> Option<Frame> {

@@ -132,7 +132,7 @@ impl Shapes {
         Self {
             n_classes: test.classes().len(),
             classes: test.classes().to_vec(),
-            parts: test.parts().to_vec(),
+            parts: test.part_names().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self

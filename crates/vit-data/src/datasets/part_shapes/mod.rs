@@ -120,7 +120,7 @@ impl Dataset for PartShapes {
         &self.classes
     }
 
-    fn parts(&self) -> &[String] {
+    fn part_names(&self) -> &[String] {
         &self.parts
     }
 
