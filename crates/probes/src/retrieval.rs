@@ -207,6 +207,14 @@ mod tests {
     use std::collections::BTreeMap;
     use vit_features::BatchInfo;
 
+    /// A number that looks random, in −0.5 to 0.5.
+    fn noise(of: usize) -> f32 {
+        let mut z = (of as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    }
+
     /// 60 samples of three classes.
     fn asked(feature: impl Fn(usize, u32) -> [f32; 4]) -> Findings {
         let config = RetrievalConfig { n_queries: 40, ..RetrievalConfig::default() };
@@ -242,7 +250,7 @@ mod tests {
         });
         assert_eq!(value(&perfect, "best.map"), 1.0);
         assert_eq!(value(&perfect, "precision_at_10"), 1.0);
-        let noise = asked(|i, _| std::array::from_fn(|d| ((i * 4001 + d * 17) as f32 * 12.9898).sin()));
+        let noise = asked(|i, _| std::array::from_fn(|d| noise(i * 4 + d)));
         let (found, chance) = (value(&noise, "best.map"), value(&noise, "chance"));
         // 19 of 59 belong to a query.
         assert!((chance - 0.36).abs() < 0.06, "{chance}");
