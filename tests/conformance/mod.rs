@@ -50,6 +50,23 @@ fn options_refuse_unknown_keys_and_resolve_to_what_parses_back() {
 }
 
 #[test]
+fn every_probe_says_its_protocol_in_words_and_the_published_ones_are_sound() {
+    for row in PROBES {
+        assert!(row.protocol.split_whitespace().count() > 30, "`{}`: {:?}", row.info.name, row.protocol);
+        for protocol in (row.protocols)() {
+            let options: Table = protocol.options.parse().unwrap();
+            let resolved =
+                (row.resolve)(&options).unwrap_or_else(|error| panic!("{}: {error}", row.info.name));
+            assert_eq!(
+                resolved, protocol.options,
+                "`{}`: protocol {} resolves to itself",
+                row.info.name, protocol.name
+            );
+        }
+    }
+}
+
+#[test]
 fn every_objective_keeps_the_contract_of_objectives() {
     let mut contracts = Contracts { n_asked: 0 };
     with_every_objective(&mut contracts);
@@ -187,7 +204,11 @@ fn shuffled_labels_leave_every_probe_at_chance() {
         for top1 in top1s(&shuffled, row) {
             assert!((top1 - 0.25).abs() < 0.153, "`{name}`: {top1} with labels that say nothing");
         }
-        let best = top1s(&clean, row).into_iter().fold(0.0, f64::max);
+        let clean = top1s(&clean, row);
+        if clean.is_empty() {
+            continue; // it scores no classes: its own tests hold it to chance and ceiling
+        }
+        let best = clean.into_iter().fold(0.0, f64::max);
         assert!(best > 0.9, "`{name}`: the images are easy to tell apart, but the best layer has {best}");
     }
 }
@@ -201,6 +222,7 @@ fn every_solver_and_classifier_keeps_the_contract_too() {
         "solver = { kind = \"lars\", base_lrs = [0.1, 1.0], epochs = 12, batch = 32, warmup_epochs = 2.0 }",
         "solver = { kind = \"ridge\", log2_lambdas = [-12, 2] }",
         "solver = { kind = \"logistic\", lambdas = [1e-2, 1e-3] }",
+        "ensemble = { last = 2, mean = true }\nsolver = { kind = \"ridge\", log2_lambdas = [-12, 2] }",
     ] {
         let options = format!("n_held_out = 24\nmemory_mib = 1\n{options}").parse().unwrap();
         study_keeps_its_contract(&trial, row, &options);
@@ -209,4 +231,20 @@ fn every_solver_and_classifier_keeps_the_contract_too() {
         "shots = [2]\nheadline_shots = 2\nn_episodes = 4\nn_ways = 3\nclassifier = { kind = \"logistic\" }";
     let row = PROBES.iter().find(|row| row.info.name == "few-shot").expect("the few-shot row");
     study_keeps_its_contract(&trial, row, &regression.parse().unwrap());
+}
+
+#[test]
+fn every_published_protocol_of_probes_of_patches_keeps_the_contract_too() {
+    let trial = StudyTrial::new();
+    let names = ["correspondence", "segmentation", "label-propagation"];
+    for row in PROBES.iter().filter(|row| names.contains(&row.info.name)) {
+        for protocol in (row.protocols)() {
+            study_keeps_its_contract(&trial, row, &protocol.options.parse().unwrap());
+        }
+    }
+    let row = PROBES.iter().find(|row| row.info.name == "segmentation").expect("the segmentation row");
+    for target in ["object", "class"] {
+        let options = format!("target = \"{target}\"\nlog2_lambdas = [-8, -4]");
+        study_keeps_its_contract(&trial, row, &options.parse().unwrap());
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use vit_core::weights::{Framing, InputTransform, Interpolation};
 use vit_data::transform::{Filter, Normalize};
 use vit_data::{
-    Crop, DataError, Dataset, Offers, Sample, Split, Unreadable, ViewPlan, ViewSpec, spread_over_classes,
-    tolerate,
+    Crop, DataError, Dataset, Frame, Offers, Sample, Split, Unreadable, ViewPlan, ViewSpec,
+    spread_over_classes, tolerate,
 };
 use vit_features::{Passage, Role};
 
@@ -207,6 +207,9 @@ impl Dataset for Subset {
 
     fn object_classes(&self) -> &[String] {
         self.whole.object_classes()
+    }
+    fn frame(&self, index: usize) -> Option<Frame> {
+        self.whole.frame(self.indices[index])
     }
 
     fn offers(&self) -> Offers {

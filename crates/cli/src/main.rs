@@ -36,6 +36,11 @@ static ALLOCATOR: vit_ops::Allocator = vit_ops::Allocator {};
 
 fn main() -> ExitCode {
     vit_ops::keep_pages();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(text) = commands::probe::help_of(&words) {
+        let written = std::io::stdout().lock().write_all(text.as_bytes());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(help) if help.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => help.exit(),

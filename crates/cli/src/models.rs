@@ -254,6 +254,11 @@ fn normalization_beside(file: &Path) -> anyhow::Result<Option<Normalize>> {
     }
 }
 
+/// The digest of some bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
 /// The digest of a file, read piece by piece.
 pub(crate) fn sha256_of_file(path: &Path) -> anyhow::Result<String> {
     let context = || format!("cannot read weights: {}", path.display());

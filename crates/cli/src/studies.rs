@@ -87,6 +87,8 @@ pub(crate) fn open_studies(
                 (needs.labels, offers.labels, "a class for every sample"),
                 (needs.masks, offers.masks, "an object mask for every sample"),
                 (needs.parts, offers.parts, "part masks for every sample"),
+                (needs.keypoints, offers.keypoints, "named points for every sample"),
+                (needs.clips, offers.clips, "frames of clips in their order"),
             ] {
                 if is_needed && !is_there {
                     return refuse(what, side);

@@ -87,6 +87,9 @@ pub(crate) struct StudyRecipe {
     /// Whether a probe also asks raw pixels and the untrained model.
     #[serde(default = "yes")]
     pub(crate) floor: bool,
+    /// The published protocol that pins every option, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) protocol: Option<String>,
     /// The study's own options.
     #[serde(default)]
     pub(crate) options: toml::Table,
@@ -134,6 +137,8 @@ pub(crate) struct Said<'a> {
     pub(crate) layers: Option<&'a str>,
     /// `--no-floor`
     pub(crate) no_floor: bool,
+    /// `--protocol`
+    pub(crate) protocol: Option<&'a str>,
 }
 
 impl StudyRecipe {
@@ -173,6 +178,10 @@ impl StudyRecipe {
         resolved.normalize = common.normalize.clone().or(resolved.normalize);
         resolved.floor = kind == StudyKind::Probe && resolved.floor && !said.no_floor;
         let entry = find(&resolved.study, kind).with_context(|| origin_of(word, &origin))?;
+        resolved.protocol = said.protocol.map(str::to_owned).or(resolved.protocol);
+        if let Some(name) = &resolved.protocol {
+            resolved.options = pinned(entry, name, &resolved.options)?;
+        }
         let text = (entry.resolve)(&resolved.options).map_err(|error| error.under("options").at(&origin))?;
         resolved.options = recipe::parse_table(&text, &origin)?;
         resolved.check().map_err(|error| error.at(&origin))?;
@@ -217,6 +226,25 @@ impl StudyRecipe {
             "# Resolved by vitscope {version}; repeat with: vitscope {verb} recipe.toml\n\n{}",
             recipe::resolved(self)
         )
+    }
+}
+
+/// The options of a protocol. Others may be said as well only where they are the same.
+fn pinned(entry: &StudyEntry, name: &str, said: &toml::Table) -> anyhow::Result<toml::Table> {
+    let protocols = (entry.protocols)();
+    let study = entry.info.name;
+    let Some(protocol) = protocols.iter().find(|protocol| protocol.name == name) else {
+        let known: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
+        let expected = if known.is_empty() { "none, as there are none".into() } else { known.join(", ") };
+        bail!("--protocol: expected one of `{study}`: {expected}; found `{name}`");
+    };
+    let options = recipe::parse_table(&protocol.options, name)?;
+    match said.iter().find(|(key, value)| options.get(*key) != Some(*value)) {
+        Some((key, value)) => bail!(
+            "--protocol {name}: expected its own {key}, {}; found {value}: a protocol pins every option",
+            options.get(key).map_or("which it does not have".into(), ToString::to_string)
+        ),
+        None => Ok(options),
     }
 }
 

@@ -13,6 +13,28 @@ pub struct Confusion {
 }
 
 impl Confusion {
+    /// Nothing yet.
+    ///
+    /// # Panics
+    /// Never.
+    ///
+    /// # Source
+    /// Definition.
+    pub fn nothing(n_classes: usize) -> Self {
+        Self { counts: Array2::zeros((n_classes, n_classes)) }
+    }
+
+    /// Counts one pair of truth and prediction more.
+    ///
+    /// # Panics
+    /// If a class is not among the classes.
+    ///
+    /// # Source
+    /// Definition.
+    pub fn add(&mut self, label: u32, predicted: u32) {
+        self.counts[[label as usize, predicted as usize]] += 1;
+    }
+
     /// Counts pairs of truth and prediction.
     ///
     /// # Shapes
@@ -64,6 +86,59 @@ impl Confusion {
         recalls.iter().sum::<f64>() / recalls.len() as f64
     }
 
+    /// Intersection over union of what is of a class and what was taken for it, `tp / (tp + fp + fn)`; none where there is
+    /// neither.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    ///
+    /// # Source
+    /// Everingham et al., the PASCAL VOC challenge.
+    pub fn iou(&self, class: usize) -> Option<f64> {
+        let both = self.counts[[class, class]];
+        let either = self.n_true(class) + self.n_predicted(class) - both;
+        (either > 0).then(|| both as f64 / either as f64)
+    }
+
+    /// The mean IoU over the classes that there are, in truth or prediction.
+    ///
+    /// # Panics
+    /// If there are no samples.
+    ///
+    /// # Source
+    /// The usual mIoU; a class that is nowhere does not count.
+    pub fn mean_iou(&self) -> f64 {
+        let ious: Vec<f64> = (0..self.counts.nrows()).filter_map(|class| self.iou(class)).collect();
+        assert!(!ious.is_empty(), "mean_iou: no samples");
+        ious.iter().sum::<f64>() / ious.len() as f64
+    }
+
+    /// The mean IoU over all classes; a class that is nowhere counts 0.
+    ///
+    /// # Panics
+    /// If there is no class.
+    ///
+    /// # Source
+    /// Leopart's evaluation, where an absent class is `0 / 1e-8`.
+    pub fn mean_iou_of_all(&self) -> f64 {
+        let n_classes = self.counts.nrows();
+        assert!(n_classes > 0, "mean_iou_of_all: no class");
+        (0..n_classes).filter_map(|class| self.iou(class)).sum::<f64>() / n_classes as f64
+    }
+
+    /// The share of samples that were recognized.
+    ///
+    /// # Panics
+    /// If there are no samples.
+    ///
+    /// # Source
+    /// Pixel accuracy, where samples are pixels.
+    pub fn accuracy(&self) -> f64 {
+        let n = self.counts.sum();
+        assert!(n > 0, "accuracy: no samples");
+        self.counts.diag().sum() as f64 / n as f64
+    }
+
     /// For what a class is taken most often when it is not recognized, and how often; lower ids first.
     pub fn worst_mistake(&self, class: usize) -> Option<(usize, usize)> {
         let others = self.counts.row(class).into_iter().copied().enumerate();
@@ -87,6 +162,11 @@ mod tests {
         );
         assert_eq!((confusion.precision(0), confusion.precision(2)), (Some(2.0 / 3.0), Some(0.0)));
         assert_eq!((confusion.precision(3), confusion.mean_recall()), (None, 0.5));
+        // IoU: class 0 has 2 of 4 + 3 - 2; class 1 has 1 of 2 + 2 - 1; class 2 has 0 of 1; class 3 is nowhere.
+        assert_eq!((confusion.iou(0), confusion.iou(2), confusion.iou(3)), (Some(0.4), Some(0.0), None));
+        assert!((confusion.mean_iou() - (0.4 + 1.0 / 3.0) / 3.0).abs() < 1e-12);
+        assert!((confusion.mean_iou_of_all() - (0.4 + 1.0 / 3.0) / 4.0).abs() < 1e-12);
+        assert_eq!(confusion.accuracy(), 0.5);
         // Classes 1 and 2 were predicted once each for class 0: the lower id.
         assert_eq!((confusion.worst_mistake(0), confusion.worst_mistake(3)), (Some((1, 1)), None));
     }

@@ -1,4 +1,5 @@
-//! Parity with the golden cases of kinds `knn`, `attention_stats`, `attention_rollout` and `cka`.
+//! Parity with the golden cases of kinds `knn`, `attention_stats`, `attention_rollout`, `cka`, `davis_jf`, `label_propagation`,
+//! `log_bins`, `cluster_scores`, `interpolate`, `hungarian`, `segmentation_scores`, `retrieval_scores` and `map_equation`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,18 @@ use std::path::{Path, PathBuf};
 use measure::aligned::{add_aligned_maps, offset_xy};
 use measure::attention::{TokenGrid, cls_share, entropy_nats, mean_distance_unit_square};
 use measure::cka::{Gram, Moments, cka_from_hsic, hsic_matrix};
+use measure::confusion::Confusion;
+use measure::davis::{contour_accuracy, region_similarity};
+use measure::log_bins::log_bins;
+use measure::map_equation::{Graph, Walk, best_of, code_length};
+use measure::matching::{assign, one_to_one, pairwise_iou};
 use measure::nearest::{l2_normalize_rows, top_k};
+use measure::propagate::{Context, Neighborhood, Rule, cosine, propagate, stretch};
+use measure::resample::{bilinear, nearest};
+use measure::retrieval::{Kind, average_precision, precision_at, ranks_of_positives};
 use measure::rollout::rollout;
 use measure::vote::{top1, weighted_votes};
-use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix4, Ix5, Slice};
+use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix3, Ix4, Ix5, Slice};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -68,11 +77,19 @@ impl Case {
 
     /// `|ours − expected| ≤ abs + rel · |expected|`, elementwise.
     fn compare(&self, name: &str, ours: &ArrayD<f64>) {
-        let expected = self.array::<f64>(name);
+        self.compare_with(name, ours, &self.array::<f64>(name));
+    }
+
+    /// The same where the case holds single precision.
+    fn compare_f32(&self, name: &str, ours: &ArrayD<f64>) {
+        self.compare_with(name, ours, &self.array::<f32>(name).mapv(f64::from));
+    }
+
+    fn compare_with(&self, name: &str, ours: &ArrayD<f64>, expected: &ArrayD<f64>) {
         assert_eq!(ours.shape(), expected.shape(), "{}: {name}", self.folder.display());
         let tolerance = |key| self.meta["tolerance"][key].as_f64().expect("a tolerance");
         let (abs, rel) = (tolerance("abs"), tolerance("rel"));
-        for (ours, expected) in ours.iter().zip(&expected) {
+        for (ours, expected) in ours.iter().zip(expected) {
             let ok = (ours - expected).abs() <= abs + rel * expected.abs();
             assert!(ok, "{}: {name}: {ours} is not {expected}", self.folder.display());
         }
@@ -95,7 +112,7 @@ macro_rules! from_le {
         })*
     };
 }
-from_le!(f32 => F32, f64 => F64, i64 => I64);
+from_le!(u8 => U8, f32 => F32, f64 => F64, i64 => I64);
 
 #[test]
 fn weighted_votes_have_the_golden_accuracy_at_each_k() {
@@ -185,5 +202,205 @@ fn attention_rollout_has_its_golden_values() {
             rolled = Some(rollout(layer, rolled.as_ref()));
         }
         case.compare("rollout", &rolled.expect("layers").into_dyn());
+    }
+}
+
+#[test]
+fn region_similarity_and_contour_accuracy_have_their_golden_values() {
+    for case in Case::all("davis_jf") {
+        let masks = |name: &str| {
+            case.array::<u8>(name).into_dimensionality::<Ix3>().expect("three axes").mapv(|x| x > 0)
+        };
+        let (truth, predicted) = (masks("ground_truth"), masks("prediction"));
+        let frames = || truth.outer_iter().zip(predicted.outer_iter());
+        let j: Vec<f64> = frames().map(|(truth, predicted)| region_similarity(truth, predicted)).collect();
+        let f: Vec<f64> = frames().map(|(truth, predicted)| contour_accuracy(truth, predicted)).collect();
+        case.compare("j", &ndarray::arr1(&j).into_dyn());
+        case.compare("f", &ndarray::arr1(&f).into_dyn());
+    }
+}
+
+#[test]
+fn propagated_labels_have_their_golden_values() {
+    for case in Case::all("label_propagation") {
+        let config = &case.meta["config"];
+        let grid = (case.config_usize(&config["grid"][0]), case.config_usize(&config["grid"][1]));
+        let is_dino = config["variant"] == "dino";
+        let rule = Rule {
+            neighborhood: match config["variant"].as_str() {
+                Some("dino") => {
+                    Neighborhood::Square { radius_patches: case.config_usize(&config["neighborhood"]) }
+                }
+                Some("crw") => {
+                    Neighborhood::Circle { radius_patches: case.config_usize(&config["radius"]) as f64 }
+                }
+                other => panic!("{}: variant {other:?}", case.folder.display()),
+            },
+            first_in_neighborhood: is_dino,
+            temperature: config["temperature"].as_f64().expect("a temperature"),
+            n_top: case.config_usize(&config["topk"]),
+            ties: is_dino,
+        };
+        let features =
+            case.array::<f32>("context_features").into_dimensionality::<Ix3>().expect("three axes");
+        let features: Vec<Array2<f32>> = features.outer_iter().map(l2_normalize_rows).collect();
+        let views: Vec<_> = features.iter().map(|frame| frame.view()).collect();
+        let target = l2_normalize_rows(case.matrix("target_features").view());
+        let labels = case.array::<f32>("context_labels").into_dimensionality::<Ix4>().expect("four axes");
+        let labels: Vec<Array2<f64>> = labels
+            .outer_iter()
+            .map(|frame| {
+                let flat = frame
+                    .to_owned()
+                    .into_shape_with_order((frame.dim().0, grid.0 * grid.1))
+                    .expect("one piece");
+                flat.t().mapv(f64::from)
+            })
+            .collect();
+        let contexts: Vec<Context> = labels
+            .iter()
+            .enumerate()
+            .map(|(frame, labels)| Context { is_first: frame == 0, labels: labels.view() })
+            .collect();
+        let mut ours = propagate(cosine(target.view(), &views), &contexts, grid, &rule);
+        let maps = |labels: &Array2<f64>| {
+            let maps = labels.t().as_standard_layout().into_owned();
+            maps.into_shape_with_order((labels.ncols(), grid.0, grid.1)).expect("one piece").into_dyn()
+        };
+        case.compare_f32("target_labels", &maps(&ours));
+        if is_dino {
+            stretch(ours.view_mut());
+            case.compare_f32("target_labels_normalized", &maps(&ours));
+        }
+    }
+}
+
+#[test]
+fn log_binned_descriptors_have_their_golden_values() {
+    for case in Case::all("log_bins") {
+        let config = &case.meta["config"];
+        let grid = (case.config_usize(&config["grid"][0]), case.config_usize(&config["grid"][1]));
+        let features = case.array::<f32>("features").into_dimensionality::<Ix4>().expect("four axes");
+        let descriptors = features.outer_iter().map(|image| {
+            // [heads, N, d] → [N, d, heads]: the source's order of channels.
+            let tokens = image.permuted_axes([1, 2, 0]).as_standard_layout().into_owned();
+            let (n, d, heads) = tokens.dim();
+            let tokens = tokens.into_shape_with_order((n, d * heads)).expect("one piece");
+            log_bins(tokens.view(), grid, case.config_usize(&config["hierarchy"])).mapv(f64::from)
+        });
+        let all: Vec<Array2<f64>> = descriptors.collect();
+        let views: Vec<_> = all.iter().map(|image| image.view()).collect();
+        case.compare_f32("descriptors", &ndarray::stack(Axis(0), &views).expect("equal shapes").into_dyn());
+    }
+}
+
+#[test]
+fn clusters_are_matched_to_classes_as_in_the_golden_case() {
+    for case in Case::all("cluster_scores") {
+        let n = case.config_usize(&case.meta["config"]["matching_classes"]);
+        let (labels, clusters) = (case.labels("matching_labels"), case.labels("matching_clusters"));
+        let counts = Confusion::of(&clusters, &labels, n).counts;
+        let ours = one_to_one(counts.view());
+        let expected: Vec<Option<usize>> =
+            case.labels("matching_assignment").iter().map(|&class| Some(class as usize)).collect();
+        assert_eq!(ours, expected, "{}", case.folder.display());
+        let iou = pairwise_iou(counts.view());
+        let matched = ours.iter().enumerate().filter_map(|(cluster, class)| Some(iou[[cluster, (*class)?]]));
+        case.compare("matching_mean_iou", &ndarray::arr0(matched.sum::<f64>() / n as f64).into_dyn());
+    }
+}
+
+#[test]
+fn maps_are_resized_as_by_another_library() {
+    for case in Case::all("interpolate") {
+        let maps = case.array::<f64>("maps").into_dimensionality::<Ix3>().expect("three axes");
+        let ids = case.array::<i64>("ids").into_dimensionality::<Ix2>().expect("two axes");
+        for (i, size) in case.meta["config"]["sizes"].as_array().expect("sizes").iter().enumerate() {
+            let (rows, columns) = (case.config_usize(&size[0]), case.config_usize(&size[1]));
+            case.compare(&format!("bilinear.{i}"), &bilinear(maps.view(), rows, columns).into_dyn());
+            let expected = case.array::<i64>(&format!("nearest.{i}"));
+            assert_eq!(nearest(ids.view(), rows, columns).into_dyn(), expected, "{}", case.folder.display());
+        }
+    }
+}
+
+#[test]
+fn assignments_cost_what_another_library_finds() {
+    for case in Case::all("hungarian") {
+        for i in 0..case.config_usize(&case.meta["config"]["cases"]) {
+            let costs =
+                case.array::<f64>(&format!("costs.{i}")).into_dimensionality::<Ix2>().expect("two axes");
+            let ours = assign(costs.view());
+            let pairs = ours.iter().enumerate().filter_map(|(row, column)| Some(costs[[row, (*column)?]]));
+            case.compare(&format!("total.{i}"), &ndarray::arr0(pairs.sum::<f64>()).into_dyn());
+            // Costs are random: the best assignment is one alone.
+            let expected = case.array::<i64>(&format!("columns.{i}"));
+            let expected: Vec<Option<usize>> =
+                expected.iter().map(|&column| usize::try_from(column).ok()).collect();
+            assert_eq!(ours, expected, "{}", case.folder.display());
+        }
+    }
+}
+
+#[test]
+fn segmentations_have_the_scores_of_other_libraries() {
+    for case in Case::all("segmentation_scores") {
+        let n_classes = case.config_usize(&case.meta["config"]["classes"]);
+        let ours = Confusion::of(&case.labels("labels"), &case.labels("predicted"), n_classes);
+        let ious: Vec<f64> = (0..n_classes).map(|class| ours.iou(class).unwrap_or(0.0)).collect();
+        case.compare("iou", &ndarray::arr1(&ious).into_dyn());
+        case.compare("mean_iou", &ndarray::arr0(ours.mean_iou()).into_dyn());
+        case.compare("mean_iou_of_all", &ndarray::arr0(ours.mean_iou_of_all()).into_dyn());
+        case.compare("accuracy", &ndarray::arr0(ours.accuracy()).into_dyn());
+    }
+}
+
+#[test]
+fn rankings_have_the_scores_of_other_libraries() {
+    for case in Case::all("retrieval_scores") {
+        let table = |name: &str| case.array::<i64>(name).into_dimensionality::<Ix2>().expect("two axes");
+        let (rankings, kinds) = (table("rankings"), table("kinds"));
+        let k = case.config_usize(&case.meta["config"]["k"]);
+        let (mut aps, mut precisions) = (Vec::new(), Vec::new());
+        for (ranking, kinds) in rankings.outer_iter().zip(kinds.outer_iter()) {
+            let ranking: Vec<u32> = ranking.iter().map(|&item| item as u32).collect();
+            let ranks = ranks_of_positives(&ranking, |item| {
+                [Kind::Negative, Kind::Positive, Kind::Junk][kinds[item as usize] as usize]
+            });
+            assert!(
+                ranks.last().is_some_and(|&last| last >= k),
+                "{}: a positive below k",
+                case.folder.display()
+            );
+            aps.push(average_precision(&ranks));
+            precisions.push(precision_at(&ranks, k));
+        }
+        case.compare("average_precision", &ndarray::arr1(&aps).into_dyn());
+        case.compare("precision_at_k", &ndarray::arr1(&precisions).into_dyn());
+    }
+}
+
+#[test]
+fn communities_are_described_in_no_more_bits_than_another_program_needs() {
+    for case in Case::all("map_equation") {
+        for (i, config) in case.meta["config"]["graphs"].as_array().expect("graphs").iter().enumerate() {
+            let edges = case.array::<i64>(&format!("edges.{i}"));
+            let weights = case.array::<f64>(&format!("weights.{i}"));
+            let edges =
+                edges.outer_iter().zip(&weights).map(|(pair, &w)| (pair[0] as usize, pair[1] as usize, w));
+            let graph = Graph { n_nodes: case.config_usize(&config["nodes"]), edges: edges.collect() };
+            let walk = Walk {
+                markov_time: config["markov_time"].as_f64().expect("a time"),
+                preferred: config["preferred"].as_u64().map(|k| k as usize),
+            };
+            // The same partition has the same length; partitions themselves may differ.
+            let name = format!("length.{i}");
+            let module: Vec<usize> =
+                case.array::<i64>(&format!("module.{i}")).iter().map(|&m| m as usize).collect();
+            case.compare(&name, &ndarray::arr0(code_length(&graph, &module, &walk).total()).into_dyn());
+            let expected = case.array::<f64>(&name).first().copied().expect("a length");
+            let ours = best_of(&graph, &walk, 0..10).length.total();
+            assert!(ours <= expected + 1e-9, "graph {i}: {ours} bits, more than {expected}");
+        }
     }
 }

@@ -304,6 +304,10 @@ impl Study for FewShot {
         line: "classification from a few labeled samples a class, at every layer",
         source: "Snell et al. 2017; Wang et al. 2019 (SimpleShot); Tian et al. 2020",
     };
+    const PROTOCOL: &'static str = "\
+An episode draws n labeled training samples of each class and asks test samples of the same classes; episodes depend on the
+seed and the labels alone, so that every layer and model is asked the same ones. The score is the mean over episodes with
+Student's 95 % interval. The best layer is chosen by queries from the training side.";
     type Config = FewShotConfig;
     type Acc = FewShotAcc;
 

@@ -118,7 +118,31 @@ impl Study for Knn {
         line: "weighted vote of the nearest training features, at every layer",
         source: "Wu et al. 2018; Caron et al. 2021 (DINO)",
     };
+    const PROTOCOL: &'static str = "\
+Features of one central view, divided by their length. Every test sample is compared with all training samples; the k
+most similar vote for their class with weight exp(similarity / T); equal scores go to the lower class. Classes, tokens
+and layers are asked in one pass; the best layer is chosen by training samples that are asked without themselves, and
+its accuracy on the test side is `best.top1`.";
     type Config = KnnConfig;
+
+    fn protocols() -> Vec<(&'static str, &'static str, KnnConfig)> {
+        let dino = KnnConfig {
+            ks: vec![10, 20, 100, 200],
+            temperatures: vec![0.07],
+            headline_k: 20,
+            tokens: vec!["cls".into()],
+            ..KnnConfig::default()
+        };
+        let ibot = KnnConfig { headline_k: 10, ..dino.clone() };
+        vec![
+            (
+                "dino",
+                "Caron et al. 2021: class token, k 10 to 200, 20 reported, T 0.07; norm.cls is the published layer",
+                dino,
+            ),
+            ("ibot", "Zhou et al. 2022: as DINO, k 10 reported", ibot),
+        ]
+    }
     type Acc = KnnAcc;
 
     fn needs(config: &KnnConfig, shapes: &Shapes) -> Result<Needs, StudyError> {

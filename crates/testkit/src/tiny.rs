@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vit_core::{Backbone, ConvConfig, VitConfig, stream};
 use vit_data::transform::Normalize;
 use vit_data::{
-    DataError, Dataset, Image, LabelMap, Loader, LoaderOptions, Offers, Order, Picture, Sample, Seed, Truth,
-    ViewPlan, epoch_order,
+    DataError, Dataset, Frame, Image, Keypoint, LabelMap, Loader, LoaderOptions, Offers, Order, Picture,
+    Sample, Seed, Truth, ViewPlan, epoch_order,
 };
 use vit_train::{Batch, Init, PretrainRecipe, TrainConfig, ViewConfig};
 
@@ -55,6 +55,7 @@ pub fn sines<const D: usize>(shape: [usize; D], start: f64, device: &Device) -> 
 pub struct TinyData {
     name: String,
     classes: Vec<String>,
+    parts: Vec<String>,
     images: Vec<Image>,
     labels: Vec<Option<u32>>,
     n_reads: AtomicUsize,
@@ -88,6 +89,7 @@ impl TinyData {
         Self {
             name: format!("stripes:{seed}"),
             classes: (0..n_classes).map(|class| format!("class-{class}")).collect(),
+            parts: ["left", "right"].map(str::to_owned).into(),
             images: (0..n).map(image).collect(),
             labels: (0..n).map(|index| Some((index % n_classes) as u32)).collect(),
             n_reads: AtomicUsize::new(0),
@@ -123,6 +125,7 @@ impl TinyData {
         Self {
             name: format!("corners:{seed}"),
             classes: ["upper left", "upper right", "lower left", "lower right"].map(str::to_owned).into(),
+            parts: ["left", "right"].map(str::to_owned).into(),
             images: (0..n).map(image).collect(),
             labels: (0..n).map(|index| Some((index % 4) as u32)).collect(),
             n_reads: AtomicUsize::new(0),
@@ -147,6 +150,19 @@ impl TinyData {
     pub fn n_reads(&self) -> usize {
         self.n_reads.load(Ordering::SeqCst)
     }
+}
+
+/// Frames of one clip of [`TinyData`].
+pub const FRAMES_PER_CLIP: usize = 6;
+
+/// The corners of the object of [`object`].
+fn corners_of(index: usize) -> Vec<Keypoint> {
+    let (left, top) = (index % 3 * 4, index / 3 % 3 * 4);
+    let at = |(name_idx, (dx, dy)): (usize, (f32, f32))| {
+        let xy_in_image_px = (left as f32 + dx, top as f32 + dy);
+        Keypoint { name_idx, xy_in_image_px, visible: true }
+    };
+    [(0.5, 0.5), (7.5, 0.5), (0.5, 7.5), (7.5, 7.5)].into_iter().enumerate().map(at).collect()
 }
 
 /// The mask of an object of 8 × 8 px that stands somewhere else in every image; `id` of its left or right half.
@@ -184,8 +200,17 @@ impl Dataset for TinyData {
         &self.classes
     }
 
+    fn part_names(&self) -> &[String] {
+        &self.parts
+    }
+
+    fn frame(&self, index: usize) -> Option<Frame> {
+        Some(Frame { clip: index / FRAMES_PER_CLIP, frame: index % FRAMES_PER_CLIP })
+    }
+
     fn offers(&self) -> Offers {
-        Offers { labels: !self.classes.is_empty(), masks: true, parts: true, ..Offers::default() }
+        let labels = !self.classes.is_empty();
+        Offers { labels, masks: true, parts: true, keypoints: true, clips: true, ..Offers::default() }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -205,6 +230,8 @@ impl Dataset for TinyData {
                 mask: Some(object(index, &|_| 1)),
                 // The left and the right half of it.
                 parts: Some(object(index, &|is_right| 1 + u8::from(is_right))),
+                keypoints: corners_of(index),
+                frame: self.frame(index),
                 ..Truth::default()
             },
             id: format!("{}/{index}", self.name),

@@ -1,6 +1,6 @@
 //! What a data set is, what it offers, and the registry that opens one from a URI.
 
-use crate::{DataError, Sample, Unreadable};
+use crate::{DataError, Frame, Sample, Unreadable};
 
 /// Which samples of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Offers {
     pub objects: bool,
     /// Keypoints with visibility.
     pub keypoints: bool,
+    /// Samples are frames of clips, in their order.
+    pub clips: bool,
 }
 
 /// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
@@ -49,6 +51,10 @@ pub trait Dataset: Send + Sync {
     /// The names of the classes in [`Truth::semantic`](crate::Truth) and [`Truth::objects`](crate::Truth).
     fn object_classes(&self) -> &[String] {
         &[]
+    }
+    /// The place of sample `index` in its clip, without decoding the picture; `None` where samples are no frames.
+    fn frame(&self, _index: usize) -> Option<Frame> {
+        None
     }
     /// What truth every sample carries.
     fn offers(&self) -> Offers;

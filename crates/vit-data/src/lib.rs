@@ -23,7 +23,7 @@ pub use error::DataError;
 pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
 pub use order::{Order, epoch_order, spread_over_classes};
 pub use region::Region;
-pub use sample::{Image, Keypoint, LabelMap, Object, Picture, Sample, Truth, VOID};
+pub use sample::{Frame, Image, Keypoint, LabelMap, Object, Picture, Sample, Truth, VOID};
 pub use seed::{Seed, Stream};
 pub use split::{TrainTest, n_test, stratified_split};
 pub use tolerant::{Unreadable, tolerate};

@@ -50,11 +50,15 @@ pub fn epoch_order(indices: impl IntoIterator<Item = usize>, seed: Seed, epoch: 
 /// `n` samples spread evenly over the classes, ascending: the first of every class, then the second of every
 /// class, and so on until there are `n`; all of them where there are fewer.
 ///
-/// Without labels they are spread evenly over the data set.
+/// Without labels they are spread evenly over the data set. Of clips, whole ones are taken, as many as `n` frames fill, at least one: a
+/// clip counts as a sample of the class of its first frame.
 pub fn spread_over_classes(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
     let len = dataset.len();
     if n >= len {
         return (0..len).collect();
+    }
+    if dataset.frame(0).is_some() {
+        return whole_clips(dataset, n);
     }
     let mut of_class = std::collections::BTreeMap::<u32, Vec<usize>>::new();
     for index in 0..len {
@@ -67,6 +71,30 @@ pub fn spread_over_classes(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
     let in_turn =
         (0..rounds).flat_map(|round| of_class.values().filter_map(move |members| members.get(round)));
     let mut chosen: Vec<usize> = in_turn.take(n).copied().collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Clips of the classes in turn until they have `n` frames; at least one.
+fn whole_clips(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
+    let mut clips = std::collections::BTreeMap::<usize, Vec<usize>>::new();
+    for index in 0..dataset.len() {
+        let clip = dataset.frame(index).map_or(usize::MAX, |frame| frame.clip);
+        clips.entry(clip).or_default().push(index);
+    }
+    let mut of_class = std::collections::BTreeMap::<Option<u32>, Vec<Vec<usize>>>::new();
+    for frames in clips.into_values() {
+        of_class.entry(dataset.label(frames[0])).or_default().push(frames);
+    }
+    let rounds = of_class.values().map(Vec::len).max().unwrap_or(0);
+    let in_turn = (0..rounds).flat_map(|round| of_class.values().filter_map(move |clips| clips.get(round)));
+    let mut chosen: Vec<usize> = Vec::new();
+    for frames in in_turn {
+        if !chosen.is_empty() && chosen.len() + frames.len() > n {
+            break;
+        }
+        chosen.extend(frames);
+    }
     chosen.sort_unstable();
     chosen
 }
@@ -160,6 +188,14 @@ mod tests {
         let labels = Labeled(vec![Some(1), Some(1), Some(1), Some(1), Some(0)]);
         assert_eq!(spread_over_classes(&labels, 3), [0, 1, 4]);
         assert_eq!(spread_over_classes(&labels, 9), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn of_clips_whole_ones_are_taken() {
+        let clips = crate::open("part-shapes:clips", crate::Split::Test, 0).expect("built in");
+        // 20 frames: two clips of eight; the first of class 0 is clip 0, of class 1 clip 1.
+        assert_eq!(spread_over_classes(&*clips, 20), (0..16).collect::<Vec<_>>());
+        assert_eq!(spread_over_classes(&*clips, 3), (0..8).collect::<Vec<_>>());
     }
 
     #[test]

@@ -68,6 +68,15 @@ pub struct Keypoint {
     pub visible: bool,
 }
 
+/// The place of a sample in a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Frame {
+    /// The clip, counted from 0.
+    pub clip: usize,
+    /// The frame in it, counted from 0.
+    pub frame: usize,
+}
+
 /// Everything known of a sample beside its picture; what is absent is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Truth {
@@ -85,6 +94,8 @@ pub struct Truth {
     pub objects: Vec<Object>,
     /// Named points.
     pub keypoints: Vec<Keypoint>,
+    /// Which frame of which clip it is.
+    pub frame: Option<Frame>,
 }
 
 /// One sample of a data set.

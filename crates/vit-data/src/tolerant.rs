@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{DataError, Dataset, Offers, Sample};
+use crate::{DataError, Dataset, Frame, Offers, Sample};
 
 /// A sample that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,9 @@ impl Dataset for Tolerant {
 
     fn object_classes(&self) -> &[String] {
         self.dataset.object_classes()
+    }
+    fn frame(&self, index: usize) -> Option<Frame> {
+        self.dataset.frame(index)
     }
 
     fn offers(&self) -> Offers {

@@ -54,6 +54,8 @@ pub struct Shapes {
     pub n_classes: usize,
     /// The names of those classes, where they have any.
     pub classes: Vec<String>,
+    /// The names of the parts that part masks tell apart; none where there are none.
+    pub parts: Vec<String>,
     /// Samples to learn from.
     pub n_train: usize,
     /// Samples asked about.
@@ -85,6 +87,7 @@ impl Shapes {
             patch_px: model.patch_px(),
             n_classes: 0,
             classes: Vec::new(),
+            parts: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: layers.blocks(depth)?,
@@ -107,6 +110,7 @@ impl Shapes {
             patch_px: 1,
             n_classes: 0,
             classes: Vec::new(),
+            parts: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: Vec::new(),
@@ -132,6 +136,7 @@ impl Shapes {
         Self {
             n_classes: test.classes().len(),
             classes: test.classes().to_vec(),
+            parts: test.part_names().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self
@@ -157,6 +162,10 @@ pub struct Needs {
     /// Whether it is given the model itself, for passes of its own: gradients, or a model that is changed. They cost
     /// what they cost, beside the one forward that all studies share.
     pub passes: bool,
+    /// Whether it needs named points for every sample.
+    pub keypoints: bool,
+    /// Whether it needs samples that are frames of clips, in their order.
+    pub clips: bool,
 }
 
 /// A batch, seen from the host.
@@ -240,6 +249,12 @@ pub trait Study: 'static {
     }
     /// An empty accumulator.
     fn open(config: &Self::Config, shapes: &Shapes) -> Self::Acc;
+    /// What is done, in words, for `--help`; a probe is told apart by its protocol.
+    const PROTOCOL: &'static str = "";
+    /// Published protocols: a name, where it is from, and the options that it pins.
+    fn protocols() -> Vec<(&'static str, &'static str, Self::Config)> {
+        Vec::new()
+    }
     /// Options that suit a hundred samples, with which the contract of studies is tried.
     fn small() -> Self::Config {
         Self::Config::default()
@@ -402,11 +417,34 @@ pub struct StudyEntry {
     pub open: Open,
     /// Options that suit a hundred samples, as TOML; see [`Study::small`].
     pub small: fn() -> String,
+    /// What is done, in words; see [`Study::PROTOCOL`].
+    pub protocol: &'static str,
+    /// Published protocols; see [`Study::protocols`].
+    pub protocols: fn() -> Vec<Protocol>,
+}
+
+/// A published protocol of a study.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Its name for `--protocol`.
+    pub name: &'static str,
+    /// Where it is from, and in what it differs here.
+    pub source: &'static str,
+    /// Every option, as TOML.
+    pub options: String,
 }
 
 /// The row of a study.
 pub const fn study<S: Study>() -> StudyEntry {
-    StudyEntry { info: S::INFO, models: S::MODELS, resolve: resolve::<S>, open: open::<S>, small: small::<S> }
+    StudyEntry {
+        info: S::INFO,
+        models: S::MODELS,
+        resolve: resolve::<S>,
+        open: open::<S>,
+        small: small::<S>,
+        protocol: S::PROTOCOL,
+        protocols: protocols::<S>,
+    }
 }
 
 fn parse<S: Study>(options: &toml::Table) -> Result<S::Config, RecipeError> {
@@ -419,6 +457,11 @@ fn resolve<S: Study>(options: &toml::Table) -> Result<String, RecipeError> {
 
 fn small<S: Study>() -> String {
     recipe::resolved(&S::small())
+}
+
+fn protocols<S: Study>() -> Vec<Protocol> {
+    let all = S::protocols().into_iter();
+    all.map(|(name, source, config)| Protocol { name, source, options: recipe::resolved(&config) }).collect()
 }
 
 fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {

@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         split: args.split.as_deref(),
         layers: args.layers.as_deref(),
         no_floor: true,
+        ..Said::default()
     };
     let (recipe, asked) = StudyRecipe::resolve(&args.analysis, StudyKind::Analysis, &said, common)?;
     let settings = Settings::of(common)?.with_seed(recipe.seed);

@@ -3,7 +3,7 @@
 use crate::args::Common;
 use crate::data;
 use crate::expect;
-use crate::models::Words;
+use crate::models::{self, Words};
 use crate::names::{self, Names};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -12,8 +12,9 @@ use crate::shards::{self, Asking, Origin, Whose};
 use crate::studies::{self, Asked, Floors, Told, headline, report_of, stage};
 use crate::study_recipe::{Said, StudyKind, StudyRecipe};
 use anyhow::bail;
+use probes::PROBES;
 use report::store::write_file;
-use report::{Provenance, Report, recipe};
+use report::{Info, Provenance, Report, recipe};
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -22,6 +23,9 @@ Examples:
   vitscope probe knn --weights vit-s.safetensors --data folder:photos --layers last
   vitscope probe knn --weights runs/mae --data part-shapes --set 'ks=[1, 20]'
   vitscope probe linear --weights runs/mae --data part-shapes --set solver.kind=ridge
+  vitscope probe knn --weights runs/mae --data part-shapes --protocol dino
+  vitscope probe label-propagation --weights runs/mae --data part-shapes:clips
+  vitscope probe knn --help
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
   vitscope probe runs/probe-1/recipe.toml --out again
   vitscope probe knn --weights runs/mae --data folder:photos --shard 2/4 --save knn-2.acc
@@ -45,12 +49,41 @@ pub(crate) struct Args {
     /// The layers that are asked: all, last, or a list such as 0,5,11 [default: all]
     #[arg(long, value_name = "LAYERS")]
     layers: Option<String>,
+    /// A published protocol, which pins every option of the probe; `vitscope probe PROBE --help` lists them
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
     /// Do not ask raw pixels and the untrained model as well
     #[arg(long)]
     no_floor: bool,
     /// A part of the data.
     #[command(flatten)]
     shards: shards::Words,
+}
+
+/// What `vitscope probe PROBE --help` says: the probe's protocol in words, those that were published, and its options.
+pub(crate) fn help_of(words: &[String]) -> Option<String> {
+    let asks = words.iter().any(|word| word == "--help" || word == "-h");
+    let [verb, rest @ ..] = words else { return None };
+    let entry = PROBES.iter().find(|entry| rest.iter().any(|word| word == entry.info.name))?;
+    if verb != "probe" || !asks {
+        return None;
+    }
+    let Info { name, line, source } = entry.info;
+    let mut text = format!("{name}: {line}\nSource: {source}\n\n{}\n", entry.protocol);
+    let protocols = (entry.protocols)();
+    if !protocols.is_empty() {
+        text.push_str("\nProtocols, each of which pins every option (--protocol NAME):\n");
+        for protocol in protocols {
+            text.push_str(&format!("  {:<8} {}\n", protocol.name, protocol.source));
+        }
+    }
+    let defaults = (entry.resolve)(&toml::Table::new()).ok()?;
+    text.push_str("\nOptions and their defaults (--set KEY=VALUE):\n");
+    defaults.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text.push_str("\nUsage: vitscope probe ");
+    text.push_str(name);
+    text.push_str(" --weights MODEL --data DATA [--layers all|last|LIST]; `vitscope probe --help` lists what all probes share\n");
+    Some(text)
 }
 
 /// Probes.
@@ -62,6 +95,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         split: None,
         layers: args.layers.as_deref(),
         no_floor: args.no_floor,
+        protocol: args.protocol.as_deref(),
     };
     let (recipe, asked) = StudyRecipe::resolve(&args.probe, StudyKind::Probe, &said, common)?;
     let [weights] = recipe.weights.as_slice() else {
@@ -91,7 +125,11 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
             asking.ask(&stage.untrained_subject(&untrained, &settings), &stage.sides)?;
         }
     }
-    let provenance = settings.provenance(None, recipe::to_json(&recipe));
+    let mut provenance = settings.provenance(None, recipe::to_json(&recipe));
+    if let Some(name) = &recipe.protocol {
+        let sha256 = models::sha256(toml::to_string(&recipe.options)?.as_bytes());
+        provenance.extra.insert("protocol".into(), serde_json::json!({ "name": name, "sha256": sha256 }));
+    }
     if let Some((_, file)) = target {
         return asking.save(file, StudyKind::Probe, &recipe, provenance);
     }
@@ -152,7 +190,17 @@ pub(crate) fn write(
 
 /// The headline and its floors, and the folder.
 pub(crate) fn done(report: &Report, out: &OutDir) -> Done {
-    let shown = ["best.top1", "chance", "raw_pixels", "untrained"];
+    let shown = [
+        "best.top1",
+        "best.pck",
+        "best.miou",
+        "best.map",
+        "best.j_and_f",
+        "ceiling",
+        "chance",
+        "raw_pixels",
+        "untrained",
+    ];
     let lines = shown.iter().filter_map(|name| report.metrics.iter().find(|metric| metric.name == *name));
     lines.fold(Done::of_report(report, out.path()), |done, metric| done.line(expect::line(metric)))
 }

@@ -1,5 +1,6 @@
 //! The options of the linear probe: one kind of solver, each with what the papers use.
 
+use super::Ensemble;
 use crate::by_layer::{check_tokens, with_kind};
 use measure::linear::descent::{BatchNorm, Descent, Rule, Schedule};
 use report::{Recipe, RecipeError, short_number};
@@ -15,6 +16,8 @@ pub struct LinearConfig {
     pub n_held_out: usize,
     /// Features of a side beyond this many MiB are kept in temporary files; changes no number.
     pub memory_mib: usize,
+    /// Blocks that are also taken together.
+    pub ensemble: Ensemble,
     /// How a classifier is found.
     pub solver: Solver,
 }
@@ -25,6 +28,7 @@ impl Default for LinearConfig {
             tokens: vec!["cls".into(), "mean".into()],
             n_held_out: 2000,
             memory_mib: 16,
+            ensemble: Ensemble::default(),
             solver: Solver::default(),
         }
     }
@@ -222,6 +226,7 @@ fn descends(
 
 impl Recipe for LinearConfig {
     fn check(&self) -> Result<(), RecipeError> {
+        self.ensemble.check()?;
         check_tokens(&self.tokens)?;
         for (key, value) in [("n_held_out", self.n_held_out), ("memory_mib", self.memory_mib)] {
             if value == 0 {

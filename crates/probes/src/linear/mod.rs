@@ -1,17 +1,19 @@
 //! Linear probes: which class can a linear classifier read out, layer by layer?
 
 mod config;
+mod ensemble;
 mod mistakes;
 mod solve;
 
 pub use config::{Input, Lars, LinearConfig, Logistic, Ridge, Sgd, Solver};
+pub use ensemble::Ensemble;
 
 use crate::by_layer::{self, Scored, Words, at, candidates};
 use crate::held_out::{held_out, the_others};
 use measure::interval::{Bootstrap, accuracy_interval};
 use measure::linear::ranking;
 use measure::vote::{RANKED, top1, top5};
-use ndarray::Array2;
+use ndarray::{Array2, Axis, ShapeError, concatenate};
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
 use serde::{Deserialize, Serialize};
@@ -65,17 +67,62 @@ impl Study for LinearProbe {
         line: "a linear classifier on frozen features, at every layer",
         source: "Alain and Bengio 2016; Caron et al. 2021 (DINO); He et al. 2022 (MAE)",
     };
+    const PROTOCOL: &'static str = "\
+Features of one central view, without augmentation, kept for all layers from one pass. A linear classifier is learned on
+each; the rate or the penalty is chosen on held-out training samples, and the classifier learned again on all of them. The
+best layer is the one best on the held-out samples; its accuracy on the test side is `best.top1`. A learning rate is
+base_lr * batch / 256. Published numbers train with random crops and flips: expect a little less here.";
     type Config = LinearConfig;
+
+    fn protocols() -> Vec<(&'static str, &'static str, LinearConfig)> {
+        let cls =
+            |solver: Solver| LinearConfig { tokens: vec!["cls".into()], solver, ..LinearConfig::default() };
+        let together = |last: usize, mean: bool, solver: Solver| LinearConfig {
+            ensemble: Ensemble { last, mean },
+            ..cls(solver)
+        };
+        let sgd = |base_lrs: Vec<f64>, batch: usize| {
+            Solver::Sgd(Sgd { input: Input::AsIs, base_lrs, epochs: 100, batch, ..Sgd::default() })
+        };
+        // Three rates for each power of ten from 1e-5 to 1e-1.
+        let sweep =
+            (-5..=-2).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power))).chain([0.1]);
+        vec![
+            (
+                "dino",
+                "Caron et al. 2021, ViT-S: the last 4 class tokens, each through the final norm, side by side (ensemble.top1); SGD, base rate 0.001, \
+                 batch 1024, 100 epochs; without crops and flips",
+                together(4, false, sgd(vec![0.001], 1024)),
+            ),
+            (
+                "dino-b",
+                "the same for ViT-B: the last class token beside the mean of its patch tokens",
+                together(1, true, sgd(vec![0.001], 1024)),
+            ),
+            (
+                "ibot",
+                "Zhou et al. 2022: as DINO, rates from 1e-5 to 0.1 side by side, the best chosen on held-out samples",
+                together(4, false, sgd(sweep.collect(), 1024)),
+            ),
+            (
+                "mae",
+                "He et al. 2022: batch norm without affine part, LARS, base rate 0.1, batch 16384, 90 epochs; without crops and flips",
+                cls(Solver::Lars(Lars::default())),
+            ),
+        ]
+    }
     type Acc = LinearAcc;
 
     fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
+        let selects = with_ensemble(config, shapes, selects);
         Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
     fn open(config: &LinearConfig, shapes: &Shapes) -> LinearAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
+        let wanted = with_ensemble(config, shapes, wanted);
         let bank = || Bank::new(Self::INFO.name, config.memory_bytes());
         LinearAcc { wanted, train: bank(), test: bank() }
     }
@@ -86,7 +133,8 @@ impl Study for LinearProbe {
     }
 
     fn finish(config: &LinearConfig, shapes: &Shapes, acc: LinearAcc) -> Result<Findings, StudyError> {
-        let LinearAcc { wanted, train, test } = acc;
+        let LinearAcc { train, test, .. } = acc;
+        let wanted = candidates(Self::INFO.name, &config.tokens, shapes)?;
         if train.len() < 2 || test.is_empty() {
             let found = format!("{} and {}", train.len(), test.len());
             return Err(value_error("at least 2 training samples and 1 test sample", found));
@@ -94,8 +142,9 @@ impl Study for LinearProbe {
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let held_out = held_out(train.labels(), config.n_held_out.min(train.len() / 2));
         let fit = the_others(train.len(), &held_out);
-        let asked =
-            |&select: &Select| ask(config, shapes, select, (&train, &test), (&fit, &held_out), n_classes);
+        let ask =
+            |selects: &[Select]| ask(config, shapes, selects, (&train, &test), (&fit, &held_out), n_classes);
+        let asked = |select: &Select| ask(std::slice::from_ref(select));
         // Selects are learned on at the same time as far as their features fit.
         let bytes = 2 * (train.len() + test.len()) * shapes.width.max(1) * size_of::<f32>();
         let at_once = (config.memory_bytes() / bytes).max(1);
@@ -103,8 +152,25 @@ impl Study for LinearProbe {
         for selects in wanted.chunks(at_once) {
             answers.extend(selects.par_iter().map(asked).collect::<Result<Vec<_>, _>>()?);
         }
-        findings(config, shapes, &answers, &test, n_classes)
+        let mut findings = findings(config, shapes, &answers, &test, n_classes)?;
+        let together = config.ensemble.selects(shapes);
+        if !together.is_empty() {
+            let bootstrap = Bootstrap { n_resamples: 1000, level: 0.95, seed: shapes.seed };
+            let interval = |right: &[bool]| accuracy_interval(right, bootstrap);
+            ensemble::tell(&together, &ask(&together)?, test.labels(), interval, &mut findings);
+        }
+        Ok(findings)
     }
+}
+
+/// What is taken from the model: the features of single layers, and those of the ensemble that are not among them.
+fn with_ensemble(config: &LinearConfig, shapes: &Shapes, mut selects: Vec<Select>) -> Vec<Select> {
+    for select in config.ensemble.selects(shapes) {
+        if !selects.contains(&select) {
+            selects.push(select);
+        }
+    }
+    selects
 }
 
 /// The answers at one select.
@@ -118,7 +184,7 @@ struct Asked {
 fn ask(
     config: &LinearConfig,
     shapes: &Shapes,
-    select: Select,
+    selects: &[Select],
     (train, test): (&Bank, &Bank),
     (fit, held_out): (&[usize], &[usize]),
     n_classes: usize,
@@ -126,7 +192,7 @@ fn ask(
     let answer = solve(
         &config.solver,
         Task {
-            rows: matrix(train, select)?,
+            rows: matrix(train, selects)?,
             labels: train.labels(),
             fit,
             held_out,
@@ -135,7 +201,8 @@ fn ask(
         },
     );
     let all: Vec<usize> = (0..test.len()).collect();
-    let scores = answer.classifier.scores(matrix(test, select)?.view(), &all);
+    let scores = answer.classifier.scores(matrix(test, selects)?.view(), &all);
+    let select = selects[0];
     if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
         let expected = "a learning rate at which the classifier stays finite";
         return Err(value_error(expected, format!("a score of {score} on {select}")));
@@ -143,10 +210,19 @@ fn ask(
     Ok(Asked { select, answer, scores })
 }
 
-fn matrix(bank: &Bank, select: Select) -> Result<Array2<f32>, StudyError> {
-    let (width, values) = bank.features(select)?;
-    Array2::from_shape_vec((bank.len(), width), values)
-        .map_err(|error| value_error("as many features as labels", error.to_string()))
+/// The features of selects side by side.
+fn matrix(bank: &Bank, selects: &[Select]) -> Result<Array2<f32>, StudyError> {
+    let wrong = |error: ShapeError| value_error("as many features as labels", error.to_string());
+    let of = |&select: &Select| {
+        let (width, values) = bank.features(select)?;
+        Array2::from_shape_vec((bank.len(), width), values).map_err(wrong)
+    };
+    let mut parts = selects.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    if parts.len() == 1 {
+        return Ok(parts.swap_remove(0));
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(1), &views).map_err(wrong)
 }
 
 fn findings(

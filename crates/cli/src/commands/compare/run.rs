@@ -285,6 +285,11 @@ fn ask(
                 let place = (study.entry.info.name.to_owned(), name.to_owned());
                 answers.absent.insert(place, format!("does not apply: needs {needs}"));
             }
+            Err(StudyError::Offers { needs, .. }) => {
+                plan.progress.detail(&format!("no {}: the data offers not {needs}", study.entry.info.name));
+                let place = (study.entry.info.name.to_owned(), name.to_owned());
+                answers.absent.insert(place, format!("does not apply: the data offers not {needs}"));
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -105,6 +105,10 @@ fn fitting(
                 let at = (study.entry.info.name.to_owned(), shapes.model.clone());
                 answers.absent.insert(at, format!("does not apply: needs {needs}"));
             }
+            Err(StudyError::Offers { needs, .. }) => {
+                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
+                answers.absent.insert(at, format!("does not apply: the data offers not {needs}"));
+            }
             Err(error) => return Err(error.into()),
         }
     }

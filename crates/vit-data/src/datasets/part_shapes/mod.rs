@@ -37,7 +37,7 @@ mod tests;
 
 pub use names::{CLASSES, KEYPOINTS, PARTS, SIZE_PX, TEXTURES};
 
-use crate::{DataError, Dataset, DatasetEntry, Offers, Picture, Sample, Seed, Split, Truth};
+use crate::{DataError, Dataset, DatasetEntry, Frame, Offers, Picture, Sample, Seed, Split, Truth};
 use draws::Draws;
 use scene::{Scene, Wearing};
 
@@ -73,6 +73,7 @@ struct PartShapes {
     name: String,
     sections: Vec<Section>,
     classes: Vec<String>,
+    parts: Vec<String>,
     seed: Seed,
 }
 
@@ -101,6 +102,7 @@ fn open(rest: &str, split: Split, seed: u64) -> Result<Box<dyn Dataset>, DataErr
         name,
         sections,
         classes: CLASSES.map(str::to_owned).to_vec(),
+        parts: PARTS.iter().map(|&part| part.to_owned()).collect(),
         seed: Seed(seed),
     }))
 }
@@ -118,9 +120,19 @@ impl Dataset for PartShapes {
         &self.classes
     }
 
+    fn part_names(&self) -> &[String] {
+        &self.parts
+    }
+
+    fn frame(&self, index: usize) -> Option<Frame> {
+        let (section, index) = self.locate(index);
+        section.frame(index)
+    }
+
     fn offers(&self) -> Offers {
         let drawn = self.sections.iter().all(|&section| section != Section::Background);
-        Offers { labels: true, masks: drawn, parts: drawn, keypoints: drawn, ..Offers::default() }
+        let clips = self.sections == [Section::Clips];
+        Offers { labels: true, masks: drawn, parts: drawn, keypoints: drawn, clips, ..Offers::default() }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -176,6 +188,12 @@ impl Section {
         if self == Section::Clips { index / FRAMES_PER_CLIP } else { index }
     }
 
+    /// The place in its clip.
+    fn frame(self, index: usize) -> Option<Frame> {
+        let frame = Frame { clip: index / FRAMES_PER_CLIP, frame: index % FRAMES_PER_CLIP };
+        (self == Section::Clips).then_some(frame)
+    }
+
     fn class(self, index: usize) -> usize {
         self.scene_idx(index) % CLASSES.len()
     }
@@ -204,6 +222,7 @@ impl Section {
             mask: Some(rendering.mask),
             parts: Some(rendering.parts),
             keypoints: rendering.keypoints,
+            frame: self.frame(index),
             ..Truth::default()
         };
         Sample { picture: Picture::Image(rendering.image), truth, id }

@@ -208,7 +208,7 @@ fn the_truth_of_a_clip_is_tracked_through_its_frames() {
     let clips = opened("clips", Split::Test);
     assert_eq!(
         clips.offers(),
-        Offers { labels: true, masks: true, parts: true, keypoints: true, ..Offers::default() }
+        Offers { labels: true, masks: true, parts: true, keypoints: true, clips: true, ..Offers::default() }
     );
     let center = |sample: &Sample| -> (f64, f64) {
         let inside: Vec<usize> = (0..SIZE_PX * SIZE_PX).filter(|&idx| mask(sample)[idx] == 1).collect();

@@ -65,7 +65,10 @@ impl Material<'_> {
 
     /// What a probe's headline gives without looking.
     pub(super) fn chance_of(&self, probe: &str) -> Option<f64> {
-        (self.metric_of(probe) == "top1").then(|| self.chance())
+        if self.metric_of(probe) == "top1" {
+            return Some(self.chance());
+        }
+        self.answers.iter().find_map(|run| run.value(probe, "chance"))
     }
 }
 
