@@ -51,7 +51,7 @@ impl Recipe for ReceptiveFieldConfig {
 pub struct ReceptiveField;
 
 /// Where a map is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Kind {
     /// A block's output.
     After,
@@ -76,6 +76,7 @@ impl Kind {
 }
 
 /// Summed maps of gradients per block and kind; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct ReceptiveFieldAcc {
     blocks: Vec<usize>,
     kinds: Vec<Kind>,

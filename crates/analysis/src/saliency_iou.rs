@@ -60,12 +60,20 @@ impl Recipe for SaliencyIouConfig {
 /// *Differs*: that is told beside the head that is chosen on other images.
 pub struct SaliencyIou;
 
-/// The maps of a head, with the words for them in reports.
-const MAPS: [(MapOf, &str); 3] =
-    [(MapOf::Class, "cls"), (MapOf::Patches, "patches"), (MapOf::Center, "center")];
+/// The maps of a head.
+const MAPS: [MapOf; 3] = [MapOf::Class, MapOf::Patches, MapOf::Center];
+
+/// The word for a map in reports.
+fn word(of: MapOf) -> &'static str {
+    match of {
+        MapOf::Class => "cls",
+        MapOf::Patches => "patches",
+        MapOf::Center => "center",
+    }
+}
 
 /// Sums of IoU of one block and kind of map.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Sums {
     /// Of each head, over the images of either half.
     by_head: [Vec<f64>; 2],
@@ -87,12 +95,13 @@ impl Sums {
 }
 
 /// Sums per block, kind of map and head; memory does not grow with the number of images.
+#[derive(Serialize, Deserialize)]
 pub struct SaliencyIouAcc {
     config: SaliencyIouConfig,
     grid: TokenGrid,
     n_heads: usize,
     seed: Seed,
-    maps: Vec<(MapOf, &'static str)>,
+    maps: Vec<MapOf>,
     /// Images with an object, of either half.
     n_images: [usize; 2],
     /// Images without a cell of an object.
@@ -109,7 +118,7 @@ pub struct SaliencyIouAcc {
 }
 
 /// The object of one image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Object {
     cells: Vec<bool>,
     /// 0 or 1, drawn for each image of the data set.
@@ -162,7 +171,7 @@ impl Accumulate for SaliencyIouAcc {
         };
         self.look_for_objects(info);
         let values = on_host(SaliencyIou::INFO.name, attention)?;
-        for (place, &(of, _)) in self.maps.iter().enumerate() {
+        for (place, &of) in self.maps.iter().enumerate() {
             let maps = saliency_maps(values.view(), self.grid, of);
             let sums = self.sums.entry((block, place)).or_default();
             for (maps, object) in maps.outer_iter().zip(&self.objects) {
@@ -226,7 +235,7 @@ impl Study for SaliencyIou {
     }
 
     fn open(config: &SaliencyIouConfig, shapes: &Shapes) -> SaliencyIouAcc {
-        let there = |(of, _): &(MapOf, &str)| *of != MapOf::Class || shapes.has_class;
+        let there = |of: &MapOf| *of != MapOf::Class || shapes.has_class;
         SaliencyIouAcc {
             config: config.clone(),
             grid: token_grid(shapes),
@@ -284,7 +293,7 @@ impl SaliencyIouAcc {
         let value = by_head(telling).nth(at)? / self.n_images[telling] as f64;
         let (&(block, _), _) = of_headline().nth(at / self.n_heads)?;
         let metric = Metric::new("best.iou", value, "ratio").layer(block).head(at % self.n_heads);
-        Some(metric.param("map", self.maps[0].1))
+        Some(metric.param("map", word(self.maps[0])))
     }
 
     fn told(&self) -> Vec<Told> {
@@ -300,7 +309,7 @@ impl SaliencyIouAcc {
             };
             Told {
                 block,
-                word: self.maps[place].1,
+                word: word(self.maps[place]),
                 by_head: a.iter().zip(&b).map(|(a, b)| (a + b) / self.n()).collect(),
                 chosen_head,
                 chosen: (b[chosen_head[0]] + a[chosen_head[1]]) / self.n(),
@@ -351,7 +360,7 @@ fn findings(config: &SaliencyIouConfig, acc: &SaliencyIouAcc) -> Findings {
         [("chance.iou", random), ("chance.oracle_iou", random_oracle), ("everything.iou", everything)];
     findings.metrics.extend(floors.map(|(name, value)| Metric::new(name, value, "ratio")));
 
-    let headline = acc.maps[0].1;
+    let headline = word(acc.maps[0]);
     let of_headline = || told.iter().filter(|one| one.word == headline);
     let whose = if headline == "cls" { "the class token" } else { "the patches" };
     let curve = |value: fn(&Told) -> f64| -> Vec<(f64, f64)> {
@@ -409,8 +418,8 @@ fn findings(config: &SaliencyIouConfig, acc: &SaliencyIouAcc) -> Findings {
             unit: "IoU".into(),
         },
     );
-    for (_, word) in &acc.maps {
-        let rows: Vec<&Told> = told.iter().filter(|one| one.word == *word).collect();
+    for word in acc.maps.iter().map(|&of| word(of)) {
+        let rows: Vec<&Told> = told.iter().filter(|one| one.word == word).collect();
         let values = rows.iter().flat_map(|one| one.by_head.iter().map(|&value| value as f32)).collect();
         findings.arrays.push(Array {
             name: format!("iou_{word}"),

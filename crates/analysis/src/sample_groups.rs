@@ -1,10 +1,12 @@
 //! Samples in groups of a fixed size, in the order of the data, whatever the batches in which they come.
 
 use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
 
 /// Columns of features whose samples wait until a group is full.
 ///
 /// Memory: one group, `size · Σ widths · 4` bytes.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct SampleGroups {
     size: usize,
     /// Width and waiting values of each column.

@@ -84,6 +84,7 @@ type Variant = Option<Cut>;
 ///
 /// Memory: a group takes `batch · D · 4` bytes for each layer of each variant behind its cut; final features at most
 /// `memory_mib`, the rest in temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct SkipRemovalAcc {
     tokens: Of,
     depth: usize,
@@ -96,7 +97,7 @@ pub struct SkipRemovalAcc {
 }
 
 /// Sums of HSIC of every column: a layer of a variant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sums {
     /// For each column, the column of the same layer in the intact model.
     intact: Vec<usize>,
@@ -286,6 +287,10 @@ impl Study for SkipRemoval {
     fn small() -> SkipRemovalConfig {
         // Halves of 24 samples end at the border of a group.
         SkipRemovalConfig { k: 5, batch: 12, ..SkipRemovalConfig::default() }
+    }
+
+    fn border(config: &SkipRemovalConfig) -> usize {
+        config.batch
     }
 
     fn open(config: &SkipRemovalConfig, shapes: &Shapes) -> SkipRemovalAcc {

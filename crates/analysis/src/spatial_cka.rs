@@ -49,7 +49,7 @@ impl Recipe for SpatialCkaConfig {
 pub struct SpatialCka;
 
 /// Sums of HSIC of one layer's tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct LayerSums {
     /// `[tokens, N]`: tokens with input patches.
     with_patches: Array2<f64>,
@@ -60,6 +60,7 @@ struct LayerSums {
 /// Sums over groups of samples, and the group that waits; memory does not grow with the number of images.
 ///
 /// Memory: a group takes `batch · layers · T · D · 4` bytes.
+#[derive(Serialize, Deserialize)]
 pub struct SpatialCkaAcc {
     blocks: Vec<usize>,
     has_class: bool,
@@ -70,7 +71,7 @@ pub struct SpatialCkaAcc {
     sums: Sums,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sums {
     layers: Vec<LayerSums>,
     /// Input patches with themselves.
@@ -209,6 +210,10 @@ impl Study for SpatialCka {
     fn small() -> SpatialCkaConfig {
         // Halves of 24 samples end at the border of a group.
         SpatialCkaConfig { batch: 12 }
+    }
+
+    fn border(config: &SpatialCkaConfig) -> usize {
+        config.batch
     }
 
     fn open(config: &SpatialCkaConfig, shapes: &Shapes) -> SpatialCkaAcc {

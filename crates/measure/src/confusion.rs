@@ -1,12 +1,13 @@
 //! Which class is taken for which.
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 
 /// How often each class was predicted for each true class.
 ///
 /// # Shapes
 /// `counts`: `[K, K]`, rows are true classes, columns predicted ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
     /// Samples.
     pub counts: Array2<usize>,

@@ -1,5 +1,6 @@
 //! The percentage of correct keypoints, with its thresholds and its averages.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What the distance of a keypoint is measured against.
@@ -39,7 +40,7 @@ impl Yardstick {
 }
 
 /// One predicted keypoint.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Located {
     /// How far it is from the true one.
     pub distance_px: f64,

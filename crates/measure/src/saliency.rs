@@ -3,9 +3,10 @@
 use crate::attention::{TokenGrid, check};
 use ndarray::{Array3, ArrayView4, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Whose attention over the patches is a head's map of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MapOf {
     /// The class token's row.
     Class,

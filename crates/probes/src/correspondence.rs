@@ -97,7 +97,7 @@ impl Recipe for CorrespondenceConfig {
 pub struct Correspondence;
 
 /// One image: its patches, points and box.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Seen {
     index: usize,
     points: Vec<Point>,
@@ -107,7 +107,7 @@ struct Seen {
 }
 
 /// What became of the points of one pair.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pair {
     target: usize,
     class: u32,
@@ -117,7 +117,7 @@ struct Pair {
     points: Vec<Asked>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Asked {
     distances_px: Vec<f64>,
     ceiling_px: f64,
@@ -128,6 +128,7 @@ struct Asked {
 /// Pairs so far, and the first and last image of every class, which wait for what comes before and after.
 ///
 /// Memory: two images' patches for each class; some numbers for each point.
+#[derive(Serialize, Deserialize)]
 pub struct CorrespondenceAcc {
     config: CorrespondenceConfig,
     wanted: Vec<Select>,

@@ -3,6 +3,7 @@
 use measure::nearest::l2_normalize_rows;
 use ndarray::{Array2, ArrayView2};
 use report::RecipeError;
+use serde::{Deserialize, Serialize};
 use vit_core::Site;
 use vit_data::{CropBox, Keypoint, LabelMap};
 use vit_features::{Part, Place, Select, Shapes, StudyError, Taken};
@@ -104,7 +105,7 @@ pub(crate) fn ids_in_view(map: &LabelMap, view: &CropBox, (rows, columns): (usiz
 }
 
 /// A visible point inside a view.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Point {
     /// Index into the data set's names.
     pub(crate) name_idx: usize,

@@ -64,6 +64,7 @@ pub struct Retrieval;
 /// The test side's features.
 ///
 /// Memory: `samples · selects · D · 4` bytes, at most `memory_mib` of it in memory.
+#[derive(Serialize, Deserialize)]
 pub struct RetrievalAcc {
     wanted: Vec<Select>,
     test: Bank,

@@ -91,6 +91,7 @@ impl Recipe for SegmentationConfig {
 pub struct Segmentation;
 
 /// What is seen of images whose masks are compared later.
+#[derive(Serialize, Deserialize)]
 struct Compared {
     features: Bank,
     /// `[eval, eval]` of each image, one after another.
@@ -101,6 +102,7 @@ struct Compared {
 /// Sums over training patches, and the patches of held-out and test images.
 ///
 /// Memory: `D² · 8` bytes and the patches of held-out and test images for each select, at most `memory_mib` of these in memory.
+#[derive(Serialize, Deserialize)]
 pub struct SegmentationAcc {
     target: Target,
     n_kinds: usize,

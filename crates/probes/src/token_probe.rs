@@ -69,6 +69,7 @@ pub struct TokenProbe;
 /// Features of both sides.
 ///
 /// Memory: `samples · blocks · (2 + positions) · D · 4` bytes, of each side at most `memory_mib`; the rest in temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct TokenProbeAcc {
     /// Class token and mean, or pixels.
     vectors: Vec<Select>,
@@ -81,6 +82,7 @@ pub struct TokenProbeAcc {
 }
 
 /// Features of one side: a bank of the vectors, and one of each position.
+#[derive(Serialize, Deserialize)]
 struct Sides {
     vectors: Bank,
     by_position: Vec<Bank>,
@@ -162,6 +164,12 @@ impl Study for TokenProbe {
         line: "which tokens hold the class: ridge regression from class token, mean and single patches, at every layer",
         source: "Raghu et al. 2021",
     };
+    const PROTOCOL: &'static str = "\
+Features of one central view, standardized by the training side. Ridge regression onto the classes (+1 and −1, with a bias
+that bears no penalty) is solved in closed form from a few training samples of each class, at every layer: from the class
+token, from the mean of the patches, and from single patches, each with a classifier of its own, whose accuracies are
+averaged. Penalty and layer are chosen by held-out training samples; the accuracy of the chosen one on the test side is
+`best.top1`.";
     type Config = TokenProbeConfig;
     type Acc = TokenProbeAcc;
 

@@ -3,9 +3,10 @@
 use crate::{ConvNet, Grid, Keep, Look, NoLook, Stream, Tokens, Vit};
 use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// A skip connection that is left out of a pass: where it is cut, the block goes on with the branch alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cut {
     /// The one around the attention of a block.
     Attention(usize),

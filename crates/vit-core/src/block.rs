@@ -151,7 +151,8 @@ impl Block {
         show(pass.look, Site::Norm1(block), &normed);
         let branch = self.attn.forward(normed, block, (bias, grid), pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
-        let x = self.joined(x, branch, self.ls1.as_ref(), (Site::AttnAdded(block), Cut::Attention(block)), pass);
+        let x =
+            self.joined(x, branch, self.ls1.as_ref(), (Site::AttnAdded(block), Cut::Attention(block)), pass);
         show(pass.look, Site::Mid(block), &x);
 
         let normed = self.norm2.forward(x.clone());

@@ -1,6 +1,7 @@
 //! Named random streams: every draw is a pure function of (seed, name, counters), never of threads or time.
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde::{Deserialize, Serialize};
 
 /// A stream of random numbers; the same bytes on every machine.
 pub type Stream = ChaCha8Rng;
@@ -8,7 +9,7 @@ pub type Stream = ChaCha8Rng;
 /// The seed of a run, from which every stream is opened by name and counters.
 ///
 /// `key = splitmix64-fold(seed, bytes of name, counters)`, and the stream is ChaCha8 under that key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seed(pub u64);
 
 impl Seed {

@@ -267,12 +267,7 @@ fn write(file: &mut File, n_values: usize, values: &[f32]) -> std::io::Result<()
 }
 
 /// Reads `n_values` from the one at `first`, chunk by chunk.
-fn read(
-    mut file: &File,
-    first: usize,
-    n_values: usize,
-    each: &mut dyn FnMut(&[u8]),
-) -> std::io::Result<()> {
+fn read(mut file: &File, first: usize, n_values: usize, each: &mut dyn FnMut(&[u8])) -> std::io::Result<()> {
     file.seek(SeekFrom::Start((first * size_of::<f32>()) as u64))?;
     let mut left = n_values * size_of::<f32>();
     let mut bytes = vec![0u8; CHUNK_BYTES.min(left)];

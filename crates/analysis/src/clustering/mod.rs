@@ -123,6 +123,7 @@ impl Recipe for ClusteringConfig {
 pub struct Clustering;
 
 /// Features with their classes; `samples · selects · D · 4` bytes, at most `memory_mib`, the rest in temporary files.
+#[derive(Serialize, Deserialize)]
 pub struct ClusteringAcc {
     grid: Grid,
     blocks: Vec<usize>,

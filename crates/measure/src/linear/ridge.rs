@@ -4,6 +4,7 @@ use super::{Linear, ROWS, Samples, cholesky, in_f64, part};
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, Axis, Slice};
+use serde::{Deserialize, Serialize};
 
 /// Rows of the product of features with themselves that one task owns.
 const TILE: usize = 128;
@@ -11,7 +12,7 @@ const TILE: usize = 128;
 /// Sums over samples from which every ridge regression on them follows.
 ///
 /// Memory: `D² + D K` numbers of 8 bytes. Sums of two parts of the data add up to those of the whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     n: usize,
     /// `Σ x`, `[D]`

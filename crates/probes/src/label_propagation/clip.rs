@@ -8,6 +8,7 @@ use measure::propagate::{Context, cosine, propagate, stretch};
 use measure::resample::{bilinear, nearest};
 use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// The spread of a point's first map, in patches, and how far it reaches: videowalk's JHMDB labels.
 const POINT_SIGMA: f64 = 0.5;
@@ -18,7 +19,7 @@ const POINT_PEAKS: usize = 3;
 const LOST_PX: f64 = 1e9;
 
 /// A frame as it was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FrameSeen {
     /// Its place in the clip.
     pub(super) frame: usize,
@@ -31,7 +32,7 @@ pub(super) struct FrameSeen {
 }
 
 /// How right the labels of a clip are.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ClipScore {
     /// For each object: region similarity of every frame that counts.
     pub(super) regions: Vec<Vec<f64>>,
@@ -42,7 +43,7 @@ pub(super) struct ClipScore {
 }
 
 /// Every select's score, what standing still gives, and what truth at the patches' resolution gives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ClipScores {
     pub(super) by_select: Vec<ClipScore>,
     pub(super) still: ClipScore,

@@ -12,6 +12,7 @@ use measure::davis::{Track, track};
 use measure::interval::{Interval, t_interval};
 use measure::pck::{Located, Yardstick, pck};
 use report::{Info, Metric};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_features::{Accumulate, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
@@ -27,6 +28,7 @@ pub struct LabelPropagation;
 /// Clips that are finished, and frames of those that are not.
 ///
 /// Memory: the patches of the frames of one clip, or two where the data was cut inside one; some numbers for each clip.
+#[derive(Serialize, Deserialize)]
 pub struct LabelPropagationAcc {
     config: LabelPropagationConfig,
     wanted: Vec<Select>,
