@@ -223,7 +223,7 @@ fn compare_takes_the_words_for_files_that_do_not_say_all() {
     let base =
         ["compare", &given, "random=vit:dim=16,depth=2,heads=2,patch=16,image=64", "--recipe", "small.toml"];
     let asked = |words: &[&str], out: &str| {
-        let less = ["--limit", "24", "--set", "probes.1.options.n_held_out=6", "--out", out];
+        let less = ["--limit", "48", "--out", out];
         run(&dir, &[&base[..], &less, words].concat())
     };
     let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
@@ -236,7 +236,10 @@ fn compare_takes_the_words_for_files_that_do_not_say_all() {
     );
     for (words, says) in [
         (&["--arch", "thiers=vit:heads=4"][..], "expected the name of a given model (theirs, random)"),
-        (&["--arch", "random=vit:heads=4"], "model random: --arch vit:heads=4: expected a weights file"),
+        (
+            &["--arch", "theirs=vit:heads=4", "--arch", "random=vit:heads=4"],
+            "model random: --arch vit:heads=4: expected a weights file",
+        ),
         (&["--branch", "theirs=both"], "expected student or teacher; found `both`"),
         (&["--family", "theirs=dinno"], "found `dinno`"),
     ] {

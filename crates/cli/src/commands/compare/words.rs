@@ -2,7 +2,7 @@
 
 use crate::models::{self, Words};
 use crate::names::{self, Names};
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 /// The options.
 #[derive(Debug, Default, clap::Args)]
@@ -39,7 +39,11 @@ impl WordsByName {
         if let Some((_, word)) = branch.iter().find(|(_, word)| !matches!(*word, "student" | "teacher")) {
             bail!("--branch: expected student or teacher; found `{word}`");
         }
-        let silent = given.iter().map(|(_, model)| models::is_silent(model));
+        // Which files say all of themselves matters only to words that are for no one in particular.
+        let for_all = [&arch, &family, &branch].iter().any(|said| said.for_all.is_some());
+        let silent = given.iter().map(|(name, model)| {
+            Ok(for_all && models::is_silent(model).with_context(|| format!("model {name}"))?)
+        });
         let silent = silent.collect::<anyhow::Result<Vec<bool>>>()?;
         for (option, said) in [("arch", &arch), ("family", &family), ("branch", &branch)] {
             if let Some(word) = &said.for_all
