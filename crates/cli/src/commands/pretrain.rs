@@ -235,12 +235,12 @@ fn resolve(args: &Args, common: &Common) -> anyhow::Result<(PretrainRecipe, &'st
     for key_value in &common.set {
         recipe::set(&mut table, key_value)?;
     }
+    if let Some(weights) = &args.init_from {
+        table.insert("init_from".into(), weights.clone().into());
+    }
     let mut recipe: PretrainRecipe = recipe::from_table(table, &origin)?;
     if let Some(data) = &args.data {
         recipe.data.clone_from(data);
-    }
-    if let Some(weights) = &args.init_from {
-        recipe.init_from = Some(weights.clone());
     }
     if let Some(normalize) = &common.normalize {
         recipe.views.normalize.clone_from(normalize);
