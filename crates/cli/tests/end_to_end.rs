@@ -56,8 +56,7 @@ fn the_help_of_a_probe_says_its_protocol_in_words_and_the_options_with_their_def
 #[test]
 fn a_protocol_pins_the_options_and_the_report_carries_its_digest() {
     let desk = Desk::new();
-    let data =
-        ["--data", "part-shapes:clips", "--limit", "32", "--size", "16", "--layers", "last", "--no-floor"];
+    let data = ["--data", "part-shapes:clips", "--limit", "32", "--layers", "last", "--no-floor"];
     let base =
         [&["probe", "label-propagation", "--weights", TINY, "--normalize", "half"][..], &data[..]].concat();
     for out in ["one", "two"] {
@@ -70,8 +69,8 @@ fn a_protocol_pins_the_options_and_the_report_carries_its_digest() {
     };
     let (one, two) = (read("one"), read("two"));
     assert_eq!(one["metrics"], two["metrics"], "one and two threads");
-    assert_eq!(one["provenance"]["protocol"]["name"], "crw");
-    assert_eq!(one["provenance"]["protocol"]["sha256"].as_str().expect("a digest").len(), 64);
+    assert_eq!(one["provenance"]["extra"]["protocol"]["name"], "crw");
+    assert_eq!(one["provenance"]["extra"]["protocol"]["sha256"].as_str().expect("a digest").len(), 64);
     assert_eq!(one["provenance"]["recipe"]["options"]["neighborhood"], "circle");
     let best = metric(&one, "best.j_and_f")["value"].as_f64().expect("a number");
     assert!(best > 0.0 && best < 1.0, "{best}");
