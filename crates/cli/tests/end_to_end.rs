@@ -38,6 +38,48 @@ fn list_names_everything_and_says_it_as_json() {
 }
 
 #[test]
+fn the_help_of_a_probe_says_its_protocol_in_words_and_the_options_with_their_defaults() {
+    let desk = Desk::new();
+    let help = desk.run(&["probe", "knn", "--help"]).done().stdout;
+    for words in ["vote for their class with weight exp(similarity / T)", "dino", "ibot", "headline_k = 20"] {
+        assert!(help.contains(words), "{words} in {help}");
+    }
+    let probes = desk.run(&["list", "probes", "--json"]).done().stdout;
+    let probes: Value = serde_json::from_str(&probes).expect("one document");
+    for probe in probes.as_array().expect("probes") {
+        let name = probe["name"].as_str().expect("a name");
+        let help = desk.run(&["probe", name, "--help"]).done().stdout;
+        assert!(help.starts_with(name) && help.contains("Options and their defaults"), "{help}");
+    }
+}
+
+#[test]
+fn a_protocol_pins_the_options_and_the_report_carries_its_digest() {
+    let desk = Desk::new();
+    let data = ["--data", "part-shapes:clips", "--limit", "32", "--layers", "last", "--no-floor"];
+    let base =
+        [&["probe", "label-propagation", "--weights", TINY, "--normalize", "half"][..], &data[..]].concat();
+    for out in ["one", "two"] {
+        let threads = if out == "one" { "1" } else { "2" };
+        desk.run(&[&base[..], &["--protocol", "crw", "--threads", threads, "--out", out]].concat()).done();
+    }
+    let read = |out: &str| -> Value {
+        let text = std::fs::read_to_string(desk.path(out).join("report.json")).expect("a report");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let (one, two) = (read("one"), read("two"));
+    assert_eq!(one["metrics"], two["metrics"], "one and two threads");
+    assert_eq!(one["provenance"]["extra"]["protocol"]["name"], "crw");
+    assert_eq!(one["provenance"]["extra"]["protocol"]["sha256"].as_str().expect("a digest").len(), 64);
+    assert_eq!(one["provenance"]["recipe"]["options"]["neighborhood"], "circle");
+    let best = metric(&one, "best.j_and_f")["value"].as_f64().expect("a number");
+    assert!(best > 0.0 && best < 1.0, "{best}");
+    // What is saved says the protocol too, and runs again.
+    desk.run(&["probe", "one/recipe.toml", "--out", "again"]).done();
+    assert_eq!(read("again")["metrics"], one["metrics"]);
+}
+
+#[test]
 fn embed_writes_every_array_with_labels_and_ids() {
     let desk = Desk::new().with_pixels();
     let base = ["embed", "--weights", TINY, "--data", "pixels:pixels.safetensors", "--select"];

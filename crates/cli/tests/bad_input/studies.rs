@@ -34,6 +34,26 @@ pub(super) const STUDIES: &[Case] = &[
         "probe linear --weights @ --data # --set solver.base_lrs=[0]",
         &["solver.base_lrs", "above 0"],
     ),
+    (
+        "a protocol that is not there",
+        "probe knn --weights @ --data # --protocol mae",
+        &["--protocol", "dino, ibot", "mae"],
+    ),
+    (
+        "an option beside a protocol",
+        "probe knn --weights @ --data # --protocol dino --set headline_k=10",
+        &["--protocol dino", "headline_k", "10", "pins every option"],
+    ),
+    (
+        "label propagation where nothing is marked",
+        "probe label-propagation --weights @ --data #",
+        &["label-propagation", "part masks"],
+    ),
+    (
+        "a facet that is not there",
+        "probe correspondence --weights @ --data # --set facets=[\"mood\"]",
+        &["facets", "mood", "query"],
+    ),
     ("one episode", "probe few-shot --weights @ --data # --set n_episodes=1", &["n_episodes", "at least 2"]),
     (
         "a headline that is not asked",
