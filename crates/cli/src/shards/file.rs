@@ -206,7 +206,8 @@ fn difference(a: &Header, b: &Header) -> Option<(&'static str, String, String)> 
         let all = header.sections.iter().map(|section| (section.whose, &section.views));
         format!("{:?}", all.collect::<Vec<_>>())
     };
-    let words: [(&'static str, &dyn Fn(&Header) -> String); 10] = [
+    type Word<'a> = &'a dyn Fn(&Header) -> String;
+    let words: [(&'static str, Word); 10] = [
         ("the version", &|header| header.version.clone()),
         ("the study", &|header| header.recipe.study.clone()),
         ("the data", &|header| header.recipe.data.clone()),

@@ -133,6 +133,7 @@ fn words(metric: &Metric) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::answers::Curves;
     use super::*;
     use report::{Kind, Provenance, Report};
     use std::collections::BTreeMap;
@@ -152,8 +153,8 @@ mod tests {
             }
             _ => drop(studies.insert(ANALYSIS.name.to_owned(), report)),
         }
-        let (model, loss) = (model.to_owned(), Vec::new());
-        Answers { model, seed: 0, studies, absent, own_top1: None, preview: None, loss }
+        let (model, curves) = (model.to_owned(), Curves::default());
+        Answers { model, seed: 0, studies, absent, own_top1: None, preview: None, curves }
     }
 
     #[test]
