@@ -42,7 +42,7 @@ impl WordsByName {
         // Which files say all of themselves matters only to words that are for no one in particular.
         let for_all = [&arch, &family, &branch].iter().any(|said| said.for_all.is_some());
         let silent = given.iter().map(|(name, model)| {
-            Ok(for_all && models::is_silent(model).with_context(|| format!("model {name}"))?)
+            anyhow::Ok(for_all && models::is_silent(model).with_context(|| format!("model {name}"))?)
         });
         let silent = silent.collect::<anyhow::Result<Vec<bool>>>()?;
         for (option, said) in [("arch", &arch), ("family", &family), ("branch", &branch)] {
