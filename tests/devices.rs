@@ -79,7 +79,10 @@ fn a_step_of_masked_autoencoding_agrees_with_the_cpu() {
         for (param, expected) in &grads {
             assert_near(&format!("{name}: gradient of {param}"), &other_grads[param], expected, GRADIENT);
         }
-        assert!((after - other_after).abs() <= 1e-3 * after, "{name}: then {other_after}, on the CPU {after}");
+        assert!(
+            (after - other_after).abs() <= 1e-3 * after,
+            "{name}: then {other_after}, on the CPU {after}"
+        );
     }
 }
 

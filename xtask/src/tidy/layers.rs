@@ -61,7 +61,10 @@ fn layer(name: &str) -> Option<&'static Layer> {
 }
 
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
-    for (path, manifest) in tree.under("", "Cargo.toml").filter(|(path, _)| !OUTSIDE.iter().any(|outside| path.starts_with(outside))) {
+    for (path, manifest) in tree
+        .under("", "Cargo.toml")
+        .filter(|(path, _)| !OUTSIDE.iter().any(|outside| path.starts_with(outside)))
+    {
         let Some(name) = package_name(manifest) else { continue };
         // The command line's package carries the product's name.
         let name = if path == "crates/cli/Cargo.toml" { "cli" } else { name };
