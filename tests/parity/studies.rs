@@ -2,6 +2,7 @@
 //! `cluster_scores` by its measures.
 
 use analysis::ANALYSES;
+use burn::tensor::Tensor;
 use measure::cluster_scores::Contingency;
 use probes::PROBES;
 use report::Metric;
@@ -12,6 +13,7 @@ use toml::Table;
 use vit_core::{Grid, Seen, Site};
 use vit_data::Truth;
 use vit_features::{BatchInfo, Findings, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
+use vit_ops::AttentionGrid;
 
 fn row(rows: &'static [StudyEntry], name: &str) -> &'static StudyEntry {
     rows.iter().find(|row| row.info.name == name).unwrap_or_else(|| panic!("no row `{name}`"))
@@ -58,6 +60,20 @@ fn the_knn_row_gives_the_golden_accuracy_at_each_k() {
     }
 }
 
+/// What the kernel tells of given attention `[B, heads, T, T]`: with queries and keys of zero, its logarithm as the bias
+/// makes softmax give it back.
+fn statistics(attention: &HostTensor, grid: AttentionGrid) -> Tensor<4> {
+    let &[_, heads, t, _] = attention.shape.as_slice() else { panic!("attention has four dimensions") };
+    let device = vit_ops::cpu_device();
+    let of_image = |values: &[f64]| {
+        let logs = values.iter().map(|&p| p.max(1e-35).ln()).collect();
+        let bias = HostTensor::new([heads, t, t], logs).on::<3>(&device);
+        let qkv = Tensor::zeros([1, t, 3 * heads], &device);
+        vit_ops::attention_watched(qkv, Some(bias), heads, grid).1.reshape([1, heads, 1, 4])
+    };
+    Tensor::cat(attention.values.chunks(heads * t * t).map(of_image).collect(), 0)
+}
+
 #[test]
 fn the_attention_distance_row_gives_the_golden_means_over_images() {
     for case in cases("attention_stats") {
@@ -87,8 +103,8 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             truths: &truths,
             boxes: &[],
         };
-        let seen = Seen::Heads(attention.on(&vit_ops::cpu_device()));
-        study.see(Site::Attention(0), &seen, &info).unwrap();
+        let grid = AttentionGrid { n_prefix, rows: sides[0], columns: sides[1] };
+        study.see(Site::AttentionStatistics(0), &Seen::Heads(statistics(attention, grid)), &info).unwrap();
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
         let metrics = study.finish().unwrap().metrics;
         let golden = [

@@ -3,6 +3,7 @@
 use crate::case::{Case, Error, Named, Scope, noise, weights};
 use burn::tensor::{Tensor, TensorData};
 use image::codecs::jpeg::JpegEncoder;
+use std::collections::BTreeMap;
 use std::path::Path;
 use vit_core::{NoLook, Pass, arch, stream};
 use vit_data::transform::{Blur, Jitter, Normalize, Solarize};
@@ -71,10 +72,14 @@ fn case(scope: &Scope, plan: ViewPlan) -> Result<Case, Error> {
 
 fn centers(data: &dyn vit_data::Dataset) -> Result<Named, Error> {
     let spec = ViewPlan::center(256, 224, Normalize::IMAGENET).views[0];
-    let mut values = Vec::new();
+    // By name: the data set tells its samples split by split.
+    let mut by_name = BTreeMap::new();
     for index in 0..data.len() {
-        values.extend(cut(&data.sample(index)?.picture, &spec, &mut Seed(0).stream("view", &[0])).pixels);
+        let sample = data.sample(index)?;
+        let view = cut(&sample.picture, &spec, &mut Seed(0).stream("view", &[0]));
+        by_name.insert(sample.id, view.pixels);
     }
+    let values = by_name.into_values().flatten().collect();
     Ok(("centers".into(), vec![data.len(), 3, 224, 224], values))
 }
 
