@@ -50,7 +50,7 @@ pub(crate) struct Args {
     no_floor: bool,
     /// A part of the data.
     #[command(flatten)]
-    shards: shards::Words,
+    shards: shards::InParts,
 }
 
 /// Probes.
