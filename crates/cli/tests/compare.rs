@@ -310,7 +310,7 @@ fn a_question_that_does_not_apply_to_a_model_is_said_in_its_cell_and_the_others_
         }
     }
     let page = std::fs::read_to_string(dir.path().join("out/report.html")).expect("a page");
-    assert!(page.contains("<a href=\"#table-knn-best-layers\">"), "numbers lead to their tables");
+    assert!(page.contains("<a href=\"#table-knn_best_layers\">"), "numbers lead to their tables");
     let again = run(&dir, &[&compare[..], &["--resume"]].concat());
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(without_time(json(&dir.path().join("out/report.json"))), without_time(report));

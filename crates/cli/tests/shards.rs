@@ -111,13 +111,16 @@ fn what_are_not_the_parts_of_one_run_is_refused() {
     let desk = Desk::new().with_pixels();
     let save = |file: &str, shard: &str, more: &[&str]| {
         let study = ["analyze", "attention-distance", "--shard", shard, "--save", file];
-        let more =
-            if more.contains(&"--weights") { more.to_vec() } else { [&["--weights", TINY], more].concat() };
+        let more = if more.contains(&"--weights") {
+            more.to_vec()
+        } else {
+            [&["--weights", TINY][..], more].concat()
+        };
         desk.run(&[&study[..], &DATA, &more].concat())
     };
     save("1.acc", "1/2", &[]).done();
     save("2.acc", "2/2", &[]).done();
-    let merge = |files: &[&str]| desk.run(&[&["merge"], files, &["--out", "merged"]].concat());
+    let merge = |files: &[&str]| desk.run(&[&["merge"][..], files, &["--out", "merged"]].concat());
     merge(&["1.acc"]).refused(&["expected 2 parts", "found 1", "without 2/2"]);
     merge(&["2.acc", "1.acc", "2.acc"]).refused(&["every part once", "2/2", "2.acc"]);
     merge(&["none.acc"]).refused(&["none.acc"]);

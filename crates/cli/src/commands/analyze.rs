@@ -49,7 +49,7 @@ pub(crate) struct Args {
     layers: Option<String>,
     /// A part of the data.
     #[command(flatten)]
-    shards: shards::Words,
+    shards: shards::InParts,
 }
 
 /// Analyzes.

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     no_floor: bool,
     /// A part of the data.
     #[command(flatten)]
-    shards: shards::Words,
+    shards: shards::InParts,
 }
 
 /// What `vitscope probe PROBE --help` says: the probe's protocol in words, those that were published, and its options.

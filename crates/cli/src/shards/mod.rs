@@ -47,7 +47,7 @@ impl std::fmt::Display for Shard {
 
 /// The options that `probe` and `analyze` share.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Words {
+pub(crate) struct InParts {
     /// Look at part I of N of the data only (I from 1 to N), and save what was accumulated, for `vitscope merge`
     #[arg(long, value_name = "I/N", requires = "save")]
     pub(crate) shard: Option<Shard>,
@@ -56,7 +56,7 @@ pub(crate) struct Words {
     pub(crate) save: Option<PathBuf>,
 }
 
-impl Words {
+impl InParts {
     /// Which part to look at, and the file of the result.
     ///
     /// # Errors

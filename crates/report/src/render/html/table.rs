@@ -104,7 +104,7 @@ mod tests {
         overview.push(["k".into(), 1.into()]);
         overview.push_linked(["kNN".into(), 0.5.into()], "knn_best");
         let html = table(&overview, 1);
-        assert!(html.contains("data-v=\"0.5\"><a href=\"#table-knn-best\">0.5"), "{html}");
+        assert!(html.contains("data-v=\"0.5\"><a href=\"#table-knn_best\">0.5"), "{html}");
         assert!(html.contains("<td>k</td>") && html.matches("<a ").count() == 1, "{html}");
     }
 

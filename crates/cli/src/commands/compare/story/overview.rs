@@ -64,19 +64,19 @@ fn why_absent(material: &Material, study: &Info, model: &str, role: Role) -> Str
     }
 }
 
-/// A question, and the number of a model.
-type Question<'a> = (String, Box<dyn Fn(&str) -> Option<f64> + 'a>);
+/// What gives the number of a model, by its name.
+type Number<'a> = Box<dyn Fn(&str) -> Option<f64> + 'a>;
 
 /// What can be asked of the first number of an analysis: its mean at the first and at the last layer, or, of several models
 /// together, its mean over the pairs with other models.
-fn questions<'a>(material: &'a Material, analysis: &'a Info) -> Vec<Question<'a>> {
+fn questions<'a>(material: &'a Material, analysis: &'a Info) -> Vec<(String, Number<'a>)> {
     let name = display_name(analysis.name);
     let find = |wanted: fn(&Answers) -> bool| {
         let mut runs = material.answers.iter().filter(move |run| wanted(run));
         runs.find_map(|run| run.studies.get(analysis.name)?.metrics.first())
     };
     if let Some(first) = find(|run| run.model == ALL_MODELS) {
-        let mean = move |model: &str| {
+        let mean: Number<'a> = Box::new(move |model: &str| {
             let all = material.answers.iter().find(|run| run.model == ALL_MODELS)?;
             let is_of = |metric: &&Metric| {
                 let sides =
@@ -84,27 +84,27 @@ fn questions<'a>(material: &'a Material, analysis: &'a Info) -> Vec<Question<'a>
                 sides[0] != sides[1] && sides.contains(&Some(model))
             };
             mean_of(all.metrics(analysis.name, &first.name).filter(is_of))
-        };
+        });
         let question = format!("{name}: {}, mean over layers with the other models", words(first));
-        return vec![(question, Box::new(mean))];
+        return vec![(question, mean)];
     }
     let Some(first) = find(|run| run.model != ALL_MODELS).filter(|metric| metric.layer.is_some()) else {
         return Vec::new();
     };
-    let at = move |is_last: bool| {
-        move |model: &str| {
+    let at = move |is_last: bool| -> Number<'a> {
+        Box::new(move |model: &str| {
             let run = material.of(model).into_iter().next()?;
             let all = run.metrics(analysis.name, &first.name);
             let alike: Vec<&Metric> = all.filter(|metric| metric.params == first.params).collect();
             let layers = alike.iter().filter_map(|metric| metric.layer);
             let layer = if is_last { layers.max() } else { layers.min() }?;
             mean_of(alike.into_iter().filter(|metric| metric.layer == Some(layer)))
-        }
+        })
     };
     let what = words(first);
     vec![
-        (format!("{name}: {what}, first block"), Box::new(at(false))),
-        (format!("{name}: {what}, last block"), Box::new(at(true))),
+        (format!("{name}: {what}, first block"), at(false)),
+        (format!("{name}: {what}, last block"), at(true)),
     ]
 }
 
