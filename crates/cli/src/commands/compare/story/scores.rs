@@ -173,9 +173,12 @@ pub(super) fn bars(material: &Material) -> Option<Figure> {
     if series.is_empty() {
         return None;
     }
-    let mut words: Vec<String> =
-        material.probes.iter().map(|probe| material.metric_words(probe.name)).collect();
-    words.dedup();
+    let mut words: Vec<String> = Vec::new();
+    for word in material.probes.iter().map(|probe| material.metric_words(probe.name)) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
     let y_label = format!("{} on the test side, best layer", words.join(", "));
     let caption = "Longer is better; whiskers are 95 % intervals. What a bar has beyond the untrained model and beyond \
                    raw pixels was learned. The best layer of every model is chosen on held-out training samples.";
@@ -201,9 +204,12 @@ pub(super) fn best_layers(material: &Material, probe: &Info) -> Table {
     for (name, _) in &material.models {
         let Some(score) = material.score(name, probe.name) else { continue };
         let runs = material.of(name);
-        let mut selects: Vec<String> =
-            runs.iter().filter_map(|run| run.headline(probe.name)?.select.clone()).collect();
-        selects.dedup();
+        let mut selects: Vec<String> = Vec::new();
+        for select in runs.iter().filter_map(|run| run.headline(probe.name)?.select.clone()) {
+            if !selects.contains(&select) {
+                selects.push(select);
+            }
+        }
         let heads: Vec<f64> = runs.iter().filter_map(|run| run.own_top1).collect();
         table.push([
             Cell::from(name.clone()),
