@@ -476,7 +476,9 @@ mod tests {
         // Scaled Gram matrices weigh their groups differently.
         let plain = CkaConfig { compat: Compat::None, ..config.clone() };
         let mut acc = CkaAcc::new(&plain, layers());
-        [0, 1, 2, 3, 10, 11, 12, 13].map(|sample| show_as(&mut acc, sample, None));
+        for sample in [0, 1, 2, 3, 10, 11, 12, 13] {
+            show_as(&mut acc, sample, None);
+        }
         let unscaled = acc.finish().expect("enough");
         assert!(farthest(&sorted.minibatch, &unscaled.minibatch) > 1e-4);
     }
