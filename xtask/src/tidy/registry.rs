@@ -22,7 +22,7 @@ const FAMILIES: [Family; 3] = [
 const RECIPES: &str = "recipes/pretrain/";
 
 /// What a file that is a registry row says of itself; files that only help one do not.
-const SAYS_WHAT_IT_IS: [&str; 2] = ["INFO: Info", "Info {"];
+const SAYS_WHAT_IT_IS: [&str; 2] = ["INFO: Info", " Info {"];
 
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     for family in &FAMILIES {
