@@ -268,11 +268,7 @@ fn findings(shapes: &Shapes, acc: &ReceptiveFieldAcc) -> Findings {
         values: all,
     });
     let series = curves.into_iter().map(|(kind, curve)| {
-        let words = if kind == Kind::After {
-            "block's output"
-        } else {
-            "what the attention adds (before the residual)"
-        };
+        let words = if kind == Kind::After { "after the residual" } else { "before the residual" };
         Series::new(words, curve)
     });
     let plot = LinePlot {
@@ -281,7 +277,7 @@ fn findings(shapes: &Shapes, acc: &ReceptiveFieldAcc) -> Findings {
         series: series.collect(),
         reference_lines: vec![("all pixels alike".into(), even.radius_px)],
     };
-    let caption = "Root mean square distance from the middle of the token's patch to the pixels on which it depends, weighted by how \
+    let caption = "Of a block's output (after the residual additions) and of what its attention adds (before): root mean square distance from the middle of the token's patch to the pixels on which it depends, weighted by how \
                    much. Near the line, the token depends on all pixels alike. A gradient says what a small change of a pixel \
                    would do, not what the pixel is used for.";
     findings.story.push(Block::Figure("radius_by_depth".into()));
