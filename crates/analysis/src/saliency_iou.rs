@@ -114,6 +114,7 @@ pub struct SaliencyIouAcc {
     /// Of a map that marks everything.
     everything: f64,
     /// The object's cells in each image of the batch that passes; none where there are none.
+    #[serde(skip)]
     objects: Vec<Option<Object>>,
 }
 
