@@ -492,7 +492,7 @@ mod tests {
                 first: image,
                 labels: &[truth.label],
                 indices: &[image],
-                truths: &[truth.clone()],
+                truths: std::slice::from_ref(&truth),
                 boxes: &[view],
             };
             acc.batch(&Taken { info, features: &features }).expect("taken");
