@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The files of all parts
     #[arg(value_name = "ACC", required = true)]
     parts: Vec<PathBuf>,
-    /// Where the result goes [default: runs/merge-<n>]
+    /// Where the result goes [default: runs/merge-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace a former result at --out
