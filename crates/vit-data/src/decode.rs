@@ -69,15 +69,16 @@ fn decode(bytes: Vec<u8>) -> Result<Image, Refusal> {
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 2; // after the start marker
     while at + 1 < bytes.len() {
-        if bytes[at] != 0xff {
-            at += 1; // coded pixels
-            continue;
+        // What lies between are coded pixels.
+        match memchr::memchr(0xff, &bytes[at..]) {
+            Some(further) => at += further,
+            None => return false,
         }
-        match bytes[at + 1] {
-            0xd9 => return true,
-            0xff => at += 1,                      // padding
-            0x00 | 0x01 | 0xd0..=0xd8 => at += 2, // a coded 255, and markers without a segment
-            _ if at + 3 < bytes.len() => {
+        match bytes.get(at + 1) {
+            Some(0xd9) => return true,
+            Some(0xff) => at += 1,                      // padding
+            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 2, // a coded 255, and markers without a segment
+            Some(_) if at + 3 < bytes.len() => {
                 at += 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
             }
             _ => return false,

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DataError, Image, Picture, Stream, order,
-    transform::{self, Blur, Erase, Filter, Jitter, JitterDraw, Normalize, PixelRect, Solarize, Window},
+    transform::{
+        self, Blur, Erase, Filter, Jitter, JitterDraw, Normalize, PixelRect, Planes, Solarize, Window,
+    },
 };
 
 /// The views cut from every picture; one decode serves them all.
@@ -360,13 +362,18 @@ pub fn cut_into(picture: &Picture, spec: &ViewSpec, stream: &mut Stream, into: &
             transform::planes_from_image(image, &spec.normalize, flipped, into)
         }
         Picture::Image(image) => {
-            let mut resized: Image = match spec.crop {
+            let resized: Image = match spec.crop {
                 _ if as_it_is => image.clone(),
                 Crop::RandomResized { .. } => transform::resize(image, kept, size, size, spec.filter),
                 _ => transform::resize_window(image, shown, size, size, spec.filter),
             };
-            changes.apply(&mut resized);
-            transform::planes_from_image(&resized, &spec.normalize, flipped, into);
+            if changes == Changes::default() {
+                transform::planes_from_image(&resized, &spec.normalize, flipped, into);
+            } else {
+                let mut planes = Planes::of(&resized);
+                changes.apply(&mut planes);
+                planes.normalize(&spec.normalize, flipped, into);
+            }
         }
         Picture::Normalized { values, .. } => {
             assert!(
@@ -415,18 +422,18 @@ impl Changes {
         Self { jitter, gray, blur_sigma_px, solarize_threshold }
     }
 
-    fn apply(&self, image: &mut Image) {
+    fn apply(&self, planes: &mut Planes) {
         if let Some(draw) = &self.jitter {
-            transform::jitter(image, draw);
+            planes.jitter(draw);
         }
         if self.gray {
-            transform::gray(image);
+            planes.gray();
         }
         if let Some(sigma_px) = self.blur_sigma_px {
-            transform::gaussian_blur(image, sigma_px);
+            planes.gaussian_blur(sigma_px);
         }
         if let Some(threshold) = self.solarize_threshold {
-            transform::solarize(image, threshold);
+            planes.solarize(threshold);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Blur {
 }
 
 /// Box blurs that stand in for one Gaussian.
-const N_PASSES: usize = 3;
+pub(super) const N_PASSES: usize = 3;
 
 /// Blurs an image with standard deviation `sigma_px`; beyond the edge, the pixel at the edge goes on.
 ///
@@ -68,17 +68,17 @@ pub fn gaussian_blur(image: &mut Image, sigma_px: f64) {
 }
 
 /// An extended box: `2 · radius + 1` whole pixels, and a share of one more at each end.
-struct BoxWeights {
-    radius: usize,
+pub(super) struct BoxWeights {
+    pub(super) radius: usize,
     /// Weight of a whole pixel, in 2⁻²⁴.
-    whole: u32,
+    pub(super) whole: u32,
     /// Weight of the pixel at each end, in 2⁻²⁴.
-    end: u32,
+    pub(super) end: u32,
 }
 
 impl BoxWeights {
     /// In single precision where Pillow has it, so that the weights are the same integers.
-    fn of(sigma: f32) -> Self {
+    pub(super) fn of(sigma: f32) -> Self {
         let variance = sigma * sigma / N_PASSES as f32;
         let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;
         let l = ((f64::from(length) - 1.0) / 2.0).floor() as f32;
@@ -92,7 +92,7 @@ impl BoxWeights {
         Self { radius, whole, end }
     }
 
-    fn blur_line(&self, line: &[u8], blurred: &mut [u8]) {
+    pub(super) fn blur_line(&self, line: &[u8], blurred: &mut [u8]) {
         let last = line.len() as isize - 1;
         let at = |i: isize| u32::from(line[i.clamp(0, last) as usize]);
         let r = self.radius as isize;

@@ -117,7 +117,8 @@ pub fn solarize(image: &mut Image, threshold: u8) {
 }
 
 /// `⌊from + factor · (value - from)⌋` within bytes, in single precision as Pillow's `Image.blend`.
-fn blend(from: u8, value: u8, factor: f32) -> u8 {
+#[inline(always)]
+pub(super) fn blend(from: u8, value: u8, factor: f32) -> u8 {
     let (from, value) = (f32::from(from), f32::from(value));
     (from + factor * (value - from)).clamp(0.0, 255.0) as u8
 }
@@ -150,7 +151,7 @@ fn turn_hue(image: &mut Image, shift: f64) {
 }
 
 /// Hue, saturation and value as bytes; mixes single and double precision where Pillow does.
-fn hsv_from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
+pub(super) fn hsv_from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
     let (most, least) = (r.max(g).max(b), r.min(g).min(b));
     if most == least {
         return [0, 0, most];
@@ -170,7 +171,7 @@ fn hsv_from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
 }
 
 /// The way back from [`hsv_from_rgb`], up to rounding.
-fn rgb_from_hsv([h, s, v]: [u8; 3]) -> [u8; 3] {
+pub(super) fn rgb_from_hsv([h, s, v]: [u8; 3]) -> [u8; 3] {
     if s == 0 {
         return [v; 3];
     }
