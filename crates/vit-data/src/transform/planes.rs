@@ -426,7 +426,7 @@ mod tests {
 
     fn scattered(width_px: usize, height_px: usize, salt: u64) -> Image {
         let rgb = (0..3 * width_px * height_px)
-            .map(|i| ((i as u64 + 17 * salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+            .map(|i| ((i as u64).wrapping_add(salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
             .collect();
         Image { width_px, height_px, rgb }
     }
