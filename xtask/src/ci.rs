@@ -19,7 +19,17 @@ const FORMAT: Step = Step { name: "fmt", command: &["cargo", "fmt", "--all", "--
 const LINTS: [Step; 2] = [
     Step {
         name: "clippy",
-        command: &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        command: &[
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            FURTHER_DEVICES,
+            "--",
+            "-D",
+            "warnings",
+        ],
         environment: &[],
     },
     Step {
@@ -46,7 +56,16 @@ const WHERE_INSTALLED: [(&[&str], Step); 3] = [
     ),
 ];
 
-const TESTS: Step = Step { name: "test", command: &["cargo", "test", "--workspace"], environment: &[] };
+/// Everything once, with the further devices that can be tested on any machine compiled in: building the tensor library
+/// twice would cost more than all tests.
+const TESTS: Step = Step {
+    name: "test",
+    command: &["cargo", "test", "--workspace", "--features", FURTHER_DEVICES],
+    environment: &[],
+};
+
+/// A second CPU, and the GPU interface, which a software driver offers too.
+const FURTHER_DEVICES: &str = "vitscope-tests/ndarray,vitscope-tests/wgpu";
 
 /// Runs the gate in `root`; the first failing step's exit code is ours.
 pub(crate) fn run(root: &Path) -> ExitCode {

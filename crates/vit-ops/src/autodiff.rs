@@ -42,9 +42,15 @@ impl<B: VitBackend> Backward<B, 3> for Linear {
         let parents = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
-        let (dx, dw, db) = B::vit_linear_backward(x, weight, grad);
-        for (parent, grad) in parents.into_iter().zip([dx, dw, db]) {
-            if let Some(node) = parent {
+        let (dx, dw, db) = if parents[0].is_some() {
+            let (dx, dw, db) = B::vit_linear_backward(x, weight, grad);
+            (Some(dx), dw, db)
+        } else {
+            let (dw, db) = B::vit_linear_params_backward(x, grad);
+            (None, dw, db)
+        };
+        for (parent, grad) in parents.into_iter().zip([dx, Some(dw), Some(db)]) {
+            if let (Some(node), Some(grad)) = (parent, grad) {
                 grads.register::<B>(node.id, grad);
             }
         }
@@ -440,6 +446,13 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn vit_linear_params_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         panic!("{FIRST_ORDER}")
     }
 

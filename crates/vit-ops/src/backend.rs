@@ -140,6 +140,13 @@ pub trait VitBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         portable::linear_backward::<Self>(x, weight, grad)
     }
+    /// The gradients of weight and bias alone, for an input that is no part of the graph: `(dW, db)`.
+    fn vit_linear_params_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::linear_params_backward::<Self>(x, grad)
+    }
     /// Exact GELU, `x·Φ(x)`.
     fn vit_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         portable::gelu::<Self>(x)

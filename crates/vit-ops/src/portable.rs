@@ -26,13 +26,16 @@ pub(crate) fn linear<B: Backend>(x: F<B>, weight: F<B>, bias: F<B>) -> F<B> {
 }
 
 pub(crate) fn linear_backward<B: Backend>(x: F<B>, weight: F<B>, grad: F<B>) -> (F<B>, F<B>, F<B>) {
-    let shape = x.shape();
-    let n_out = weight.shape()[0];
-    let grad = rows::<B>(grad); // [n, o]
-    let dx = B::float_reshape(B::float_matmul(grad.clone(), weight), shape);
-    let dw = B::float_matmul(B::float_transpose(grad.clone()), rows::<B>(x)); // [o, i]
-    let db = B::float_reshape(B::float_sum_dim(grad, 0), Shape::new([n_out]));
+    let dx = B::float_reshape(B::float_matmul(rows::<B>(grad.clone()), weight), x.shape());
+    let (dw, db) = linear_params_backward::<B>(x, grad);
     (dx, dw, db)
+}
+
+pub(crate) fn linear_params_backward<B: Backend>(x: F<B>, grad: F<B>) -> (F<B>, F<B>) {
+    let grad = rows::<B>(grad); // [n, o]
+    let n_out = grad.shape()[1];
+    let dw = B::float_matmul(B::float_transpose(grad.clone()), rows::<B>(x)); // [o, i]
+    (dw, B::float_reshape(B::float_sum_dim(grad, 0), Shape::new([n_out])))
 }
 
 /// `Φ(x) = ½(1 + erf(x/√2))`

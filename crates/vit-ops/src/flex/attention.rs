@@ -4,7 +4,7 @@
 
 use super::buffer::fill_with;
 use super::linear::{View, matmul};
-use super::simd::{exp, simd, sum};
+use super::simd::{LANES, dot, exp, fold, simd};
 use burn::tensor::Shape;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -32,22 +32,58 @@ simd! {
     /// Softmax of each row of `[rows, t]`, in place.
     fn softmax_rows(scores: &mut [f32], t: usize) {
         for row in scores.chunks_exact_mut(t) {
-            let mut lanes = [f32::NEG_INFINITY; 16];
-            let chunks = row.chunks_exact(16);
-            for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
-                *lane = value;
-            }
-            for chunk in chunks {
-                for (lane, &value) in lanes.iter_mut().zip(chunk) {
-                    *lane = if value > *lane { value } else { *lane };
-                }
-            }
-            let max = lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let inverse = 1.0 / exp_row(row);
             for value in row.iter_mut() {
-                *value = exp(*value - max);
+                *value *= inverse;
             }
-            let inverse = 1.0 / sum(t, |i| row[i]);
-            for value in row.iter_mut() {
+        }
+    }
+}
+
+simd! {
+    /// `exp(x − max)` of each row of `[rows, t]`, in place; the sum of each goes to `sums`.
+    fn exp_rows(scores: &mut [f32], t: usize, sums: &mut [f32]) {
+        for (row, sum) in scores.chunks_exact_mut(t).zip(sums) {
+            *sum = exp_row(row);
+        }
+    }
+}
+
+/// `exp(x − max)` in place, and its sum, in sixteen lanes.
+#[inline(always)]
+fn exp_row(row: &mut [f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut chunks = row.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane = if value > *lane { value } else { *lane };
+    }
+    let max = lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut lanes = [0.0f32; LANES];
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *value = exp(*value - max);
+            *lane += *value;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(chunks.into_remainder()) {
+        *value = exp(*value - max);
+        *lane += *value;
+    }
+    fold(lanes)
+}
+
+simd! {
+    /// Divides the first `d` values of each row by its sum.
+    fn divide_rows(rows: &mut [f32], stride: usize, d: usize, sums: &[f32]) {
+        for (row, &sum) in rows.chunks_mut(stride).zip(sums) {
+            let inverse = 1.0 / sum;
+            for value in &mut row[..d] {
                 *value *= inverse;
             }
         }
@@ -58,9 +94,9 @@ simd! {
     /// `dS = P ∘ (dP − Σ dP∘P)` per row, written over `dp`.
     fn softmax_backward_rows(p: &[f32], dp: &mut [f32], t: usize) {
         for (p, dp) in p.chunks_exact(t).zip(dp.chunks_exact_mut(t)) {
-            let along = sum(t, |i| p[i] * dp[i]);
-            for i in 0..t {
-                dp[i] = p[i] * (dp[i] - along);
+            let along = dot(p, dp);
+            for (dp, &p) in dp.iter_mut().zip(p) {
+                *dp = p * (*dp - along);
             }
         }
     }
@@ -153,13 +189,17 @@ pub(super) fn tiles(t: usize) -> impl Iterator<Item = (usize, usize)> {
 pub(super) fn forward(qkv: &[f32], bias: Option<&[f32]>, size: Size) -> Vec<f32> {
     let Size { b, t, n_heads, d } = size;
     let width = n_heads * d;
+    // Rows are divided by their sums after the product with the values: there they are shorter.
     let one_head = |image: &[f32], head: usize, out: &mut [f32], p: &mut Vec<f32>| {
         let head_view = Head::new(image, bias, head, size);
+        let mut sums = [0.0; TILE];
         for (first, n) in tiles(t) {
             p.resize(n * t, 0.0);
-            head_view.probabilities(first, n, p);
-            let product = (View::new(p, n, t), head_view.v);
-            matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
+            head_view.scores(first, n, p);
+            exp_rows(p, t, &mut sums[..n]);
+            let out = &mut out[first * width + head * d..];
+            matmul(out, width, (View::new(p, n, t), head_view.v), 1.0, false, Parallelism::None);
+            divide_rows(out, width, d, &sums[..n]);
         }
     };
     fill_with(b * t * width, t * width, Vec::new, |p, at, out| {

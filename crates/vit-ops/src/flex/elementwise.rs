@@ -68,19 +68,21 @@ pub(super) fn gated_backward(x: &[f32], grad: &[f32], gate: Gate) -> Vec<f32> {
     })
 }
 
-/// An activation as a new buffer.
-pub(super) fn curve(x: &[f32], curve: Curve) -> Vec<f32> {
+/// An activation of one thread's values.
+pub(super) fn curve_into(x: &[f32], y: &mut [f32], curve: Curve) {
     match curve {
-        Curve::Gelu => gelu(x),
-        Curve::Gated(gate) => gated(x, gate),
+        Curve::Gelu => gelu_into(x, y),
+        Curve::Gated(Gate { linear, cubic }) => gated_into(x, y, linear as f32, cubic as f32),
     }
 }
 
 /// Its gradient.
-pub(super) fn curve_backward(x: &[f32], grad: &[f32], curve: Curve) -> Vec<f32> {
+pub(super) fn curve_backward_into(x: &[f32], grad: &[f32], dx: &mut [f32], curve: Curve) {
     match curve {
-        Curve::Gelu => gelu_backward(x, grad),
-        Curve::Gated(gate) => gated_backward(x, grad, gate),
+        Curve::Gelu => gelu_backward_into(x, grad, dx),
+        Curve::Gated(Gate { linear, cubic }) => {
+            gated_backward_into(x, grad, dx, linear as f32, cubic as f32);
+        }
     }
 }
 
@@ -100,12 +102,12 @@ simd! {
     }
 }
 
-/// An activation over the values themselves.
+/// An activation over one thread's values themselves.
 pub(super) fn curve_in_place(x: &mut [f32], curve: Curve) {
-    x.par_chunks_mut(CHUNK).for_each(|x| match curve {
+    match curve {
         Curve::Gelu => gelu_in_place(x),
         Curve::Gated(Gate { linear, cubic }) => gated_in_place(x, linear as f32, cubic as f32),
-    });
+    }
 }
 
 simd! {

@@ -1,9 +1,10 @@
 //! `x·Wᵀ + b` and its gradients: the bias is written first and the product added to it in one pass.
 
-use super::buffer::repeat;
-use super::simd::simd;
+use super::buffer::{copies, fill, fill_two, repeat, rows_upon, zeros};
+use super::simd::{CHUNK, simd};
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// A row-major view of a matrix, or of its transpose.
 #[derive(Clone, Copy)]
@@ -72,6 +73,17 @@ fn new_matmul((a, b): (View, View), parallelism: Parallelism) -> Vec<f32> {
     out
 }
 
+/// `a·b` into room for exactly its values; the inner size must not be 0.
+fn new_block(out: &mut [MaybeUninit<f32>], (a, b): (View, View)) {
+    assert!(out.len() == a.rows * b.columns && a.columns > 0);
+    if out.is_empty() {
+        return;
+    }
+    // SAFETY: the room has `a.rows` rows of `b.columns` values; a product that does not accumulate writes every one of them
+    // and reads none.
+    unsafe { product(out.as_mut_ptr().cast(), b.columns, (a, b), 1.0, false, Parallelism::None) };
+}
+
 /// # Safety
 /// `out` must be valid for writes of `a.rows` rows of `b.columns` values, `out_stride` apart, and for reads where it
 /// accumulates; it must overlap neither operand.
@@ -116,28 +128,129 @@ fn threads(m: usize, n: usize, k: usize) -> Parallelism {
     if m * n * k < 64 * 64 * 64 { Parallelism::None } else { Parallelism::Rayon(0) }
 }
 
-pub(super) fn forward(x: &[f32], weight: &[f32], bias: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
-    let n = x.len() / n_in.max(1);
+/// Rows that one task multiplies, so that what comes before and after the product finds them in the cache. A row is the
+/// same whatever the block that it lies in.
+const BLOCK_ROWS: usize = 256;
+
+/// Whether there are blocks enough to keep many threads busy; otherwise the product itself is shared among them.
+fn in_blocks(n_rows: usize) -> bool {
+    n_rows >= 2 * BLOCK_ROWS
+}
+
+/// Rows `at·BLOCK_ROWS…` of a matrix, as many as `len` values of rows of `out_width` are.
+fn block(values: &[f32], width: usize, at: usize, (len, out_width): (usize, usize)) -> View<'_> {
+    let n = len / out_width.max(1);
+    View::new(&values[at * BLOCK_ROWS * width..][..n * width], n, width)
+}
+
+/// `x·Wᵀ + b`, and what `after` makes of every block of rows.
+pub(super) fn forward(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    n_in: usize,
+    after: impl Fn(&mut [f32]) + Sync,
+) -> Vec<f32> {
+    let (n, n_out) = (x.len() / n_in.max(1), bias.len());
+    let weight = View::new(weight, n_out, n_in).transposed();
+    if in_blocks(n) {
+        return rows_upon(bias, n, BLOCK_ROWS, |at, y| {
+            let x = block(x, n_in, at, (y.len(), n_out));
+            matmul(y, n_out, (x, weight), 1.0, true, Parallelism::None);
+            after(y);
+        });
+    }
     let mut y = repeat(bias, n);
-    let product = (View::new(x, n, n_in), View::new(weight, n_out, n_in).transposed());
-    matmul(&mut y, n_out, product, 1.0, true, threads(n, n_out, n_in));
+    matmul(&mut y, n_out, (View::new(x, n, n_in), weight), 1.0, true, threads(n, n_out, n_in));
+    y.par_chunks_mut(CHUNK).for_each(|y| after(y));
     y
 }
 
-/// `(dx, dW, db)`
-pub(super) fn backward(
+/// `h = x·Wᵀ + b` and, block by block, `y` that `curve` makes of it.
+pub(super) fn forward_curve(
     x: &[f32],
     weight: &[f32],
-    grad: &[f32],
+    bias: &[f32],
     n_in: usize,
-    n_out: usize,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    curve: impl Fn(&[f32], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let (n, n_out) = (x.len() / n_in.max(1), bias.len());
+    if !in_blocks(n) {
+        let before = forward(x, weight, bias, n_in, |_| {});
+        let y = fill(before.len(), CHUNK, |at, y| curve(&before[at * CHUNK..][..y.len()], y));
+        return (before, y);
+    }
+    let weight = View::new(weight, n_out, n_in).transposed();
+    let size = (n * n_out, BLOCK_ROWS * n_out);
+    let begin = |before: &mut [MaybeUninit<f32>]| copies(bias, before);
+    fill_two(size, size, begin, zeros, |at, before, y| {
+        let x = block(x, n_in, at, (before.len(), n_out));
+        matmul(before, n_out, (x, weight), 1.0, true, Parallelism::None);
+        curve(before, y);
+    })
+}
+
+/// `dx = dy·W`
+pub(super) fn input_gradient(weight: &[f32], grad: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
     let n = grad.len() / n_out.max(1);
-    let grad_view = View::new(grad, n, n_out);
-    let parallelism = threads(n, n_out, n_in);
-    let dx = new_matmul((grad_view, View::new(weight, n_out, n_in)), parallelism);
-    let dw = new_matmul((grad_view.transposed(), View::new(x, n, n_in)), parallelism);
-    (dx, dw, column_sums(grad, n_out))
+    let weight = View::new(weight, n_out, n_in);
+    if !in_blocks(n) {
+        return new_matmul((View::new(grad, n, n_out), weight), threads(n, n_out, n_in));
+    }
+    if n_out == 0 {
+        return vec![0.0; n * n_in];
+    }
+    let mut dx = Vec::with_capacity(n * n_in);
+    let blocks = dx.spare_capacity_mut()[..n * n_in].par_chunks_mut((BLOCK_ROWS * n_in).max(1));
+    blocks.enumerate().for_each(|(at, dx)| {
+        let grad = block(grad, n_out, at, (dx.len(), n_in));
+        new_block(dx, (grad, weight));
+    });
+    // SAFETY: the blocks cover all values, each written by `new_block`.
+    unsafe { dx.set_len(n * n_in) };
+    dx
+}
+
+/// `dh`, which `curve` makes of `h` and `dy`, and `dx = dh·W`, block by block.
+pub(super) fn input_gradient_curve(
+    weight: &[f32],
+    before: &[f32],
+    grad: &[f32],
+    (n_in, n_out): (usize, usize),
+    curve: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let n = grad.len() / n_out.max(1);
+    if !in_blocks(n) {
+        let dh = fill(grad.len(), CHUNK, |at, dh| {
+            let here = at * CHUNK..at * CHUNK + dh.len();
+            curve(&before[here.clone()], &grad[here], dh);
+        });
+        let dx = input_gradient(weight, &dh, n_in, n_out);
+        return (dh, dx);
+    }
+    let weight = View::new(weight, n_out, n_in);
+    fill_two((n * n_out, BLOCK_ROWS * n_out), (n * n_in, BLOCK_ROWS * n_in), zeros, zeros, |at, dh, dx| {
+        let here = at * BLOCK_ROWS * n_out..at * BLOCK_ROWS * n_out + dh.len();
+        curve(&before[here.clone()], &grad[here], dh);
+        matmul(dx, n_in, (View::new(dh, dh.len() / n_out, n_out), weight), 1.0, false, Parallelism::None);
+    })
+}
+
+/// `(dW, db)`: `dW = dyᵀ·x`, its rows shared among threads, which changes no sum.
+pub(super) fn params_gradient(x: &[f32], grad: &[f32], n_in: usize, n_out: usize) -> (Vec<f32>, Vec<f32>) {
+    let n = grad.len() / n_out.max(1);
+    let (grad_t, x) = (View::new(grad, n, n_out).transposed(), View::new(x, n, n_in));
+    // Rows of a part: whole blocks of the product's kernel.
+    let rows = n_out.div_ceil(rayon::current_num_threads()).next_multiple_of(16);
+    let dw = if in_blocks(n) && rows >= 32 {
+        fill(n_out * n_in, rows * n_in, |at, dw| {
+            let part = View { values: &grad[at * rows..], rows: dw.len() / n_in, ..grad_t };
+            matmul(dw, n_in, (part, x), 1.0, false, Parallelism::None);
+        })
+    } else {
+        new_matmul((grad_t, x), threads(n, n_out, n_in))
+    };
+    (dw, column_sums(grad, n_out))
 }
 
 simd! {

@@ -35,18 +35,22 @@ fn width(x: &FlexTensor) -> usize {
     shape[shape.num_dims() - 1]
 }
 
+/// The shape with another last dimension.
+fn with_width(x: &FlexTensor, width: usize) -> Shape {
+    let mut shape = x.shape();
+    let last = shape.num_dims() - 1;
+    shape[last] = width;
+    shape
+}
+
 impl VitBackend for Flex {
     fn vit_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
         if !all_f32(&[&x, &weight, &bias]) {
             return portable::linear::<Self>(x, weight, bias);
         }
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        let (n_in, n_out) = (width(&x), width(&bias));
-        let mut shape = x.shape();
-        let last = shape.num_dims() - 1;
-        shape[last] = n_out;
-        let y = linear::forward(values(&x), values(&weight), values(&bias), n_in, n_out);
-        tensor(y, shape)
+        let y = linear::forward(values(&x), values(&weight), values(&bias), width(&x), |_| {});
+        tensor(y, with_width(&x, width(&bias)))
     }
 
     fn vit_linear_backward(
@@ -59,8 +63,19 @@ impl VitBackend for Flex {
         }
         let (x, weight, grad) = (x.to_contiguous(), weight.to_contiguous(), grad.to_contiguous());
         let (n_in, n_out) = (width(&x), width(&grad));
-        let (dx, dw, db) = linear::backward(values(&x), values(&weight), values(&grad), n_in, n_out);
+        let dx = linear::input_gradient(values(&weight), values(&grad), n_in, n_out);
+        let (dw, db) = linear::params_gradient(values(&x), values(&grad), n_in, n_out);
         (tensor(dx, x.shape()), tensor(dw, weight.shape()), tensor(db, Shape::new([n_out])))
+    }
+
+    fn vit_linear_params_backward(x: FlexTensor, grad: FlexTensor) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&x, &grad]) {
+            return portable::linear_params_backward::<Self>(x, grad);
+        }
+        let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
+        let (n_in, n_out) = (width(&x), width(&grad));
+        let (dw, db) = linear::params_gradient(values(&x), values(&grad), n_in, n_out);
+        (tensor(dw, Shape::new([n_out, n_in])), tensor(db, Shape::new([n_out])))
     }
 
     fn vit_gelu(x: FlexTensor) -> FlexTensor {
@@ -96,13 +111,13 @@ impl VitBackend for Flex {
     }
 
     fn vit_linear_curve(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, curve: Curve) -> FlexTensor {
-        let y = Self::vit_linear(x, weight, bias);
-        if !all_f32(&[&y]) {
-            return portable::curve::<Self>(y, curve);
+        if !all_f32(&[&x, &weight, &bias]) {
+            return portable::curve::<Self>(portable::linear::<Self>(x, weight, bias), curve);
         }
-        let mut y = owned(y);
-        elementwise::curve_in_place(y.storage_mut(), curve);
-        y
+        let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+        let curve = |y: &mut [f32]| elementwise::curve_in_place(y, curve);
+        let y = linear::forward(values(&x), values(&weight), values(&bias), width(&x), curve);
+        tensor(y, with_width(&x, width(&bias)))
     }
 
     fn vit_linear_curve_forward(
@@ -111,12 +126,15 @@ impl VitBackend for Flex {
         bias: FlexTensor,
         curve: Curve,
     ) -> (FlexTensor, FlexTensor) {
-        let before = Self::vit_linear(x, weight, bias);
-        if !all_f32(&[&before]) {
+        if !all_f32(&[&x, &weight, &bias]) {
+            let before = portable::linear::<Self>(x, weight, bias);
             return (before.clone(), portable::curve::<Self>(before, curve));
         }
-        let y = tensor(elementwise::curve(values(&before), curve), before.shape());
-        (before, y)
+        let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+        let curve = |h: &[f32], y: &mut [f32]| elementwise::curve_into(h, y, curve);
+        let (before, y) = linear::forward_curve(values(&x), values(&weight), values(&bias), width(&x), curve);
+        let shape = with_width(&x, width(&bias));
+        (tensor(before, shape.clone()), tensor(y, shape))
     }
 
     fn vit_linear_curve_backward(
@@ -126,13 +144,22 @@ impl VitBackend for Flex {
         grad: FlexTensor,
         curve: Curve,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        if !all_f32(&[&before, &grad]) {
+        if !all_f32(&[&x, &weight, &before, &grad]) {
             let grad = portable::curve_backward::<Self>(before, grad, curve);
             return portable::linear_backward::<Self>(x, weight, grad);
         }
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let (before, grad) = (before.to_contiguous(), grad.to_contiguous());
-        let grad = tensor(elementwise::curve_backward(values(&before), values(&grad), curve), grad.shape());
-        Self::vit_linear_backward(x, weight, grad)
+        let (n_in, n_out) = (width(&x), width(&grad));
+        let (dh, dx) = linear::input_gradient_curve(
+            values(&weight),
+            values(&before),
+            values(&grad),
+            (n_in, n_out),
+            |h, grad, dh| elementwise::curve_backward_into(h, grad, dh, curve),
+        );
+        let (dw, db) = linear::params_gradient(values(&x), &dh, n_in, n_out);
+        (tensor(dx, x.shape()), tensor(dw, weight.shape()), tensor(db, Shape::new([n_out])))
     }
 
     fn vit_residual(x: FlexTensor, branch: FlexTensor, gamma: FlexTensor, factors: Vec<f32>) -> FlexTensor {

@@ -1,9 +1,8 @@
 //! LayerNorm and its gradients, row by row in registers.
 
-use super::buffer::fill;
+use super::buffer::{fill, fill_and_tell};
 use super::linear::column_sums;
-use super::simd::{simd, sum};
-use rayon::prelude::*;
+use super::simd::{LANES, fold, simd};
 
 /// Rows per task.
 const BLOCK_ROWS: usize = 64;
@@ -12,15 +11,17 @@ const BLOCK_ROWS: usize = 64;
 #[inline(always)]
 fn moments(row: &[f32], eps: f32) -> (f32, f32) {
     let n = row.len() as f32;
-    let mean = sum(row.len(), |i| row[i]) / n;
-    let var = sum(row.len(), |i| (row[i] - mean) * (row[i] - mean)) / n;
+    let mean = row_sum(row) / n;
+    let var = squares_around(row, mean) / n;
     (mean, 1.0 / (var + eps).sqrt())
 }
 
 simd! {
     fn forward_rows(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32, y: &mut [f32]) {
         let width = gamma.len();
+        let beta = &beta[..width];
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let (x, y) = (&x[..width], &mut y[..width]);
             let (mean, rstd) = moments(x, eps);
             for i in 0..width {
                 y[i] = gamma[i] * ((x[i] - mean) * rstd) + beta[i];
@@ -34,21 +35,74 @@ simd! {
         let width = gamma.len();
         let n = width as f32;
         let (dgamma, dbeta) = dparams.split_at_mut(width);
+        let dbeta = &mut dbeta[..width];
         for ((x, grad), dx) in x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
+            let (x, grad, dx) = (&x[..width], &grad[..width], &mut dx[..width]);
             let (mean, rstd) = moments(x, eps);
             for i in 0..width {
                 let normed = (x[i] - mean) * rstd;
-                dx[i] = normed;
                 dgamma[i] += grad[i] * normed;
                 dbeta[i] += grad[i];
+                dx[i] = grad[i] * gamma[i];
             }
-            let grad_mean = sum(width, |i| grad[i] * gamma[i]) / n;
-            let along = sum(width, |i| grad[i] * gamma[i] * dx[i]) / n;
+            let grad_mean = row_sum(dx) / n;
+            let along = normed_dot(x, dx, mean, rstd) / n;
             for i in 0..width {
-                dx[i] = rstd * (grad[i] * gamma[i] - grad_mean - dx[i] * along);
+                dx[i] = rstd * (dx[i] - grad_mean - (x[i] - mean) * rstd * along);
             }
         }
     }
+}
+
+/// The sum of a row, in sixteen lanes.
+#[inline(always)]
+fn row_sum(row: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
+    fold(lanes)
+}
+
+/// `Σ (x − mean)²`, in sixteen lanes.
+#[inline(always)]
+fn squares_around(row: &[f32], mean: f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += (value - mean) * (value - mean);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += (value - mean) * (value - mean);
+    }
+    fold(lanes)
+}
+
+/// `Σ (x − mean)·rstd·y`, in sixteen lanes.
+#[inline(always)]
+fn normed_dot(x: &[f32], y: &[f32], mean: f32, rstd: f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let rest = xs.remainder().iter().zip(ys.remainder());
+    for (x, y) in xs.zip(ys) {
+        for ((lane, &x), &y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += (x - mean) * rstd * y;
+        }
+    }
+    for (lane, (&x, &y)) in lanes.iter_mut().zip(rest) {
+        *lane += (x - mean) * rstd * y;
+    }
+    fold(lanes)
 }
 
 pub(super) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> {
@@ -60,16 +114,12 @@ pub(super) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f
 pub(super) fn backward(x: &[f32], gamma: &[f32], grad: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let width = gamma.len();
     let block = BLOCK_ROWS * width;
-    let mut dx = vec![0.0; x.len()];
-    let partial: Vec<Vec<f32>> = dx
-        .par_chunks_mut(block)
-        .zip(x.par_chunks(block).zip(grad.par_chunks(block)))
-        .map(|(dx, (x, grad))| {
-            let mut dparams = vec![0.0; 2 * width];
-            backward_rows(x, gamma, grad, eps, dx, &mut dparams);
-            dparams
-        })
-        .collect();
+    let (dx, partial) = fill_and_tell(x.len(), block, |at, dx| {
+        let here = at * block..at * block + dx.len();
+        let mut dparams = vec![0.0; 2 * width];
+        backward_rows(&x[here.clone()], gamma, &grad[here], eps, dx, &mut dparams);
+        dparams
+    });
     let total = column_sums(&partial.concat(), 2 * width);
     (dx, total[..width].to_vec(), total[width..].to_vec())
 }

@@ -1,6 +1,6 @@
 //! Rows of matrices: picked and put back, softmax with its cross-entropy, and the residual connection.
 
-use super::buffer::fill;
+use super::buffer::{fill, fill_and_tell};
 use super::linear::column_sums;
 use super::simd::{CHUNK, exp, simd, sum};
 use rayon::prelude::*;
@@ -108,18 +108,13 @@ pub(super) fn residual_backward(
     of_image: usize,
 ) -> (Vec<f32>, Vec<f32>) {
     let width = gamma.len();
-    let mut dbranch = vec![0.0; branch.len()];
-    let of_image = of_image.max(1);
-    let partial: Vec<Vec<f32>> = dbranch
-        .par_chunks_mut(of_image)
-        .zip(branch.par_chunks(of_image).zip(grad.par_chunks(of_image)))
-        .enumerate()
-        .map(|(image, (out, (branch, grad)))| {
-            let mut dgamma = vec![0.0; width];
-            residual_backward_rows(branch, gamma, grad, factor(factors, image), out, &mut dgamma);
-            dgamma
-        })
-        .collect();
+    let (dbranch, partial) = fill_and_tell(branch.len(), of_image, |image, out| {
+        let here = image * of_image..image * of_image + out.len();
+        let mut dgamma = vec![0.0; width];
+        let factor = factor(factors, image);
+        residual_backward_rows(&branch[here.clone()], gamma, &grad[here], factor, out, &mut dgamma);
+        dgamma
+    });
     (dbranch, column_sums(&partial.concat(), width))
 }
 

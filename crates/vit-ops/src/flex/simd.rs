@@ -101,6 +101,23 @@ pub(super) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     fold(lanes)
 }
 
+/// `Σ a·b`, kept in sixteen lanes.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(rest) {
+        *lane += a * b;
+    }
+    fold(lanes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
