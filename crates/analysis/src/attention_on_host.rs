@@ -1,4 +1,4 @@
-//! One block's attention over one batch, brought to the host where it is made; what studies of attention share.
+//! One block's attention over one batch, brought to the host where it is made; what analyses refuse alike.
 
 use burn::tensor::Tensor;
 use measure::attention::TokenGrid;
@@ -37,6 +37,22 @@ pub(crate) fn needs_attention(study: &str, shapes: &Shapes) -> Result<(), StudyE
             study: study.to_owned(),
             needs: "attention".into(),
             found: "an encoder without attention".into(),
+            model: shapes.model.clone(),
+        }),
+    }
+}
+
+/// Refuses what has no layers, such as raw pixels, by name.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn needs_layers(study: &str, shapes: &Shapes) -> Result<(), StudyError> {
+    match shapes.blocks.is_empty() {
+        false => Ok(()),
+        true => Err(StudyError::Model {
+            study: study.to_owned(),
+            needs: "layers".into(),
+            found: "none".into(),
             model: shapes.model.clone(),
         }),
     }

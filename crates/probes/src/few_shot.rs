@@ -11,7 +11,9 @@ use rayon::prelude::*;
 use report::{Block, Cell, Info, Metric, Recipe, RecipeError, Table, short_number};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vit_data::{Seed, Stream};
-use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
+use vit_features::{
+    Accumulate, BANK_BYTES, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken,
+};
 
 /// The options of [`FewShot`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ impl Default for FewShotConfig {
             n_ways: 0,
             n_queries: 15,
             n_episodes: 100,
-            memory_mib: 16,
+            memory_mib: BANK_BYTES >> 20,
             normalize: Normalize::default(),
             classifier: Classifier::default(),
         }

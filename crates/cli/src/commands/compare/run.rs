@@ -19,7 +19,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry, StudyError};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -252,15 +252,7 @@ fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
-    let mut answers = Answers {
-        model: name.into(),
-        seed,
-        studies: BTreeMap::new(),
-        absent: BTreeMap::new(),
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    };
+    let mut answers = Answers::new(name, seed);
     let (view, source, shapes) = match model {
         Some((model, view)) => {
             let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -280,17 +272,11 @@ fn ask(
                 fitting.push((study, kind));
             }
             // What a model does not have is said in the report; the rest is asked.
-            Err(StudyError::Model { needs, .. }) => {
-                plan.progress.detail(&format!("{name}: no {}, which needs {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: needs {needs}"));
+            Err(refusal) => {
+                let study = study.entry.info.name;
+                plan.progress.detail(&format!("{name}: no {study}: {refusal}"));
+                answers.leave_out(study, name, refusal)?;
             }
-            Err(StudyError::Offers { needs, .. }) => {
-                plan.progress.detail(&format!("no {}: the data offers not {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: the data offers not {needs}"));
-            }
-            Err(error) => return Err(error.into()),
         }
     }
     let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();

@@ -4,7 +4,7 @@ use super::super::answers::{Answers, Role, mean_over};
 use super::paired::{Difference, Over};
 use super::{Material, display_name, part_name};
 use measure::interval::t_interval;
-use report::{Cell, Figure, FigureData, Info, Series, Table};
+use report::{Card, Cell, Figure, FigureData, Info, Series, Table};
 
 /// A number over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,20 +73,23 @@ impl Material<'_> {
 }
 
 /// The first probe's headline of every model.
-pub(super) fn cards(material: &Material) -> Vec<(String, String, String)> {
+pub(super) fn cards(material: &Material) -> Vec<Card> {
     let mut cards = Vec::new();
     let Some(probe) = material.probes.first() else { return cards };
     let what = format!("{} {}, best layer", display_name(probe.name), material.metric_words(probe.name));
+    let card = |label: &str, value: f64, note: String| {
+        Card::new(label, percent(value), note).from_table(part_name(probe.name, "best_layers"))
+    };
     for (name, _) in &material.models {
         let Some(score) = material.score(name, probe.name) else { continue };
         let note = match score.low_high {
             Some((low, high)) => format!("{what}; 95 %: {:.1}–{:.1}", 100.0 * low, 100.0 * high),
             None => what.clone(),
         };
-        cards.push((name.clone(), percent(score.mean), note));
+        cards.push(card(name, score.mean, note));
     }
     if let Some(chance) = material.chance_of(probe.name) {
-        cards.push(("chance".into(), percent(chance), format!("{} classes", material.n_classes)));
+        cards.push(card("chance", chance, format!("{} classes", material.n_classes)));
     }
     cards
 }
