@@ -172,10 +172,10 @@ fn findings(config: &AttentionOffsetConfig, acc: &AttentionOffsetAcc) -> Finding
     for Head { block, head, shape } in &heads {
         let ((x, y), kind) = (shape.offset_xy, shape.kind());
         for (name, value, unit) in [
+            ("offset_tokens", shape.offset_tokens, "tokens"),
             ("offset_x", x, "canvas"),
             ("offset_y", y, "canvas"),
             ("offset", x.hypot(y), "canvas"),
-            ("offset_tokens", shape.offset_tokens, "tokens"),
         ] {
             findings.metrics.push(Metric::new(name, value, unit).layer(*block).head(*head));
         }

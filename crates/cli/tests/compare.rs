@@ -102,13 +102,24 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         let metrics = report["metrics"].as_array().expect("metrics");
         metrics.iter().any(|m| m["name"] == "best.top1" && m["params"]["model"] == model)
     };
-    assert!(["raw-pixels", "untrained", "supervised", "mae"].into_iter().all(best));
+    assert!(["raw-pixels", "untrained", "untrained-mae", "supervised", "mae"].into_iter().all(best));
+    // Each is measured against the weights that it began with.
+    let is_measured = |model: &str, against: &str| {
+        let metrics = report["metrics"].as_array().expect("metrics");
+        metrics.iter().any(|m| {
+            m["name"] == "difference.top1"
+                && m["params"]["model"] == model
+                && m["params"]["against"] == against
+        })
+    };
+    assert!(is_measured("mae", "untrained-mae") && is_measured("supervised", "untrained"));
+    assert!(!is_measured("mae", "untrained"));
     let tables = report["tables"].as_array().expect("tables");
     for probe in ["knn", "linear"] {
         let name = format!("{probe}_best_layers");
         assert!(tables.iter().any(|table| table["name"] == name.as_str()), "{name}");
     }
-    // Three models of two blocks: within each and between each two.
+    // Four models of two blocks: within each and between each two.
     let pairs = report["metrics"].as_array().expect("metrics").iter();
     let pairs = pairs.filter(|m| m["name"] == "cka_full").map(|m| {
         (
@@ -122,7 +133,7 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     });
     assert_eq!(pairs[&("mae", "mae")], 1);
     assert_eq!(pairs[&("untrained", "mae")], 4);
-    assert_eq!(pairs.len(), 6);
+    assert_eq!(pairs.len(), 10);
     assert!(dir.path().join("out/all-models/cka/arrays.safetensors").exists());
     for file in [
         "mae/knn/report.json",

@@ -26,6 +26,8 @@ pub(super) struct Answers {
     pub model: String,
     /// The run's seed.
     pub seed: u64,
+    /// The untrained model whose weights were drawn as this one's were at first; none where that is not known.
+    pub floor: Option<String>,
     /// Study → what it found; of its arrays only [`CORRECT`] is kept.
     pub studies: BTreeMap<String, Report>,
     /// (study, model) → why it could not be asked.
@@ -59,6 +61,7 @@ impl Answers {
         Self {
             model: model.into(),
             seed,
+            floor: None,
             studies: BTreeMap::new(),
             absent: BTreeMap::new(),
             own_top1: None,
@@ -161,16 +164,7 @@ mod tests {
     fn answers(metrics: Vec<Metric>) -> Answers {
         let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
         report.metrics = metrics;
-        let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers {
-            model: "m".into(),
-            seed: 0,
-            studies,
-            absent: BTreeMap::new(),
-            own_top1: None,
-            preview: None,
-            curves: Curves::default(),
-        }
+        Answers { studies: BTreeMap::from([("p".to_owned(), report)]), ..Answers::new("m", 0) }
     }
 
     #[test]

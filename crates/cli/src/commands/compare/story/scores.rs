@@ -105,8 +105,8 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
             let name = display_name(probe.name);
             let mut sentence =
                 format!("{subject} reaches {} at its best layer by {name}", percent(score.mean));
-            let against = |role: Role, words: &str| {
-                let floor = material.name_of(role)?;
+            let against = |floor: Option<&str>, words: &str| {
+                let floor = floor?;
                 let found = |pair: &&Difference| {
                     pair.probe == probe.name && pair.model == model && pair.against == floor
                 };
@@ -114,8 +114,10 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
                 let is_below = pair.low_high.map_or(pair.value, |(_, high)| high) < 0.0;
                 Some((is_below, format!("{} against {words}{}", points(pair.value), interval_words(pair))))
             };
-            let floors =
-                [against(Role::Untrained, "the untrained model"), against(Role::RawPixels, "raw pixels")];
+            let floors = [
+                against(material.untrained_of(model), "the untrained model"),
+                against(material.name_of(Role::RawPixels), "raw pixels"),
+            ];
             let words: Vec<&str> = floors.iter().flatten().map(|(_, words)| words.as_str()).collect();
             if !words.is_empty() {
                 sentence += &format!(": {}", words.join(" and "));
@@ -304,7 +306,8 @@ fn sign(value: f64) -> char {
 }
 
 fn points(value: f64) -> String {
-    format!("{}{:.1} points", sign(value), 100.0 * value.abs())
+    let rounded = (1000.0 * value).round() / 10.0;
+    format!("{}{:.1} points", sign(rounded), rounded.abs())
 }
 
 /// Over what an interval is taken, in words.
