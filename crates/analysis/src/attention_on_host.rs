@@ -16,7 +16,7 @@ pub(crate) fn on_host(study: &str, attention: &Tensor<4>) -> Result<Array4<f32>,
         expected: format!("attention [{b}, {heads}, {rows}, {columns}] as f32"),
         found,
     };
-    let values = attention.clone().into_data().convert::<f32>().try_to_vec::<f32>();
+    let values = attention.clone().into_data().convert::<f32>().try_into_vec::<f32>();
     let values = values.map_err(|error| wrong(format!("{error:?}")))?;
     Array4::from_shape_vec((b, heads, rows, columns), values).map_err(|error| wrong(error.to_string()))
 }

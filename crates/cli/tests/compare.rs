@@ -25,6 +25,7 @@ options = { pool = "mean" }
 [[train]]
 name = "mae"
 objective = "mae"
+data_share = 0.5
 views = { scale = [0.6, 1.0], flip_prob = 0.5 }
 train = { epochs = 1.0, batch = 12, base_lr = 1e-3, warmup_epochs = 0.0, log_every_steps = 1 }
 options = { decoder_width = 16, decoder_depth = 1, decoder_heads = 2 }
@@ -144,6 +145,15 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     ] {
         assert!(dir.path().join("out").join(file).exists(), "{file}");
     }
+
+    // Half of the 48 samples are two steps of 12, all of them four.
+    let last_step = |model: &str| {
+        let log = std::fs::read_to_string(dir.path().join(format!("out/{model}/run/metrics.jsonl")))
+            .expect("a log");
+        let line: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
+        line["step"].as_u64()
+    };
+    assert_eq!((last_step("supervised"), last_step("mae")), (Some(4), Some(2)));
 
     // What is finished is taken up: another way to the same report.
     let again = run(&dir, &[&COMPARE[..], &["--resume"]].concat());

@@ -56,12 +56,19 @@ impl TopK {
 /// # Source
 /// The normalization before the cosine vote of the DINO protocol (Caron et al., ICCV 2021).
 pub fn l2_normalize_rows(rows: ArrayView2<f32>) -> Array2<f32> {
-    let mut out = rows.as_standard_layout().into_owned();
-    out.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
+    l2_normalized(rows.as_standard_layout().into_owned())
+}
+
+/// [`l2_normalize_rows`] of rows that nobody else needs: in their place.
+///
+/// # Shapes
+/// `rows`: `[n, D]`; the result has the same shape.
+pub fn l2_normalized(mut rows: Array2<f32>) -> Array2<f32> {
+    rows.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
         let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt().max(NORM_EPS);
         row.mapv_inplace(|x| (f64::from(x) / norm) as f32);
     });
-    out
+    rows
 }
 
 /// Finds the `k` bank rows with the largest inner product for each query; ties go to the lower bank index.

@@ -4,7 +4,7 @@ use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens, with_ki
 use measure::interval::{mean, t_interval};
 use measure::linear::logistic::{Stop, fit};
 use measure::linear::{Linear, Samples, ranking};
-use measure::nearest::l2_normalize_rows;
+use measure::nearest::l2_normalized;
 use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
@@ -393,7 +393,7 @@ fn features(
     }
     Ok(match config.normalize {
         Normalize::None => sides,
-        Normalize::L2 | Normalize::CenteredL2 => sides.map(|side| l2_normalize_rows(side.view())),
+        Normalize::L2 | Normalize::CenteredL2 => sides.map(l2_normalized),
     })
 }
 

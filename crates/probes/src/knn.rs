@@ -3,9 +3,9 @@
 use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens};
 use crate::held_out::held_out;
 use measure::interval::{Bootstrap, accuracy_interval};
-use measure::nearest::{Nearest, l2_normalize_rows};
+use measure::nearest::{Nearest, l2_normalized};
 use measure::vote::{Votes, top1, top5, weighted_votes};
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 use report::{Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -217,7 +217,7 @@ fn answer(
         for &sample in chosen {
             queries.append(&mut train.row(select, sample)?);
         }
-        let queries = normalized(train.width(select)?, &queries)?;
+        let queries = normalized(train.width(select)?, queries)?;
         let mut nearest = Nearest::excluding(queries.view(), k, chosen);
         offer_all(&mut nearest, train, select)?;
         let votes =
@@ -238,13 +238,13 @@ fn offer_all(nearest: &mut Nearest, bank: &Bank, select: Select) -> Result<(), S
 
 /// Some samples' features of one select, each row of length 1.
 fn rows(bank: &Bank, select: Select, samples: Range<usize>) -> Result<Array2<f32>, StudyError> {
-    normalized(bank.width(select)?, &bank.rows(select, samples)?)
+    normalized(bank.width(select)?, bank.rows(select, samples)?)
 }
 
-fn normalized(width: usize, values: &[f32]) -> Result<Array2<f32>, StudyError> {
-    let rows = ArrayView2::from_shape((values.len() / width.max(1), width), values)
+fn normalized(width: usize, values: Vec<f32>) -> Result<Array2<f32>, StudyError> {
+    let rows = Array2::from_shape_vec((values.len() / width.max(1), width), values)
         .map_err(|error| value_error("whole rows of features", error.to_string()))?;
-    Ok(l2_normalize_rows(rows))
+    Ok(l2_normalized(rows))
 }
 
 fn findings(

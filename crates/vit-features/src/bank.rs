@@ -165,7 +165,9 @@ impl Bank {
                 Piece::Disk { file, n_values } => {
                     let step = rows_of(CHUNK_BYTES, column.width) * column.width;
                     for first in (0..*n_values).step_by(step) {
-                        visit(&self.read(file, first, step.min(n_values - first))?);
+                        let mut values = Vec::with_capacity(step.min(n_values - first));
+                        self.read(file, first, step.min(n_values - first), &mut values)?;
+                        visit(&values);
                     }
                 }
             }
@@ -203,7 +205,7 @@ impl Bank {
                 let (from, n_values) = (first - begins, last.min(ends) - first);
                 match part {
                     Piece::Memory(part) => values.extend_from_slice(&part[from..from + n_values]),
-                    Piece::Disk { file, .. } => values.append(&mut self.read(file, from, n_values)?),
+                    Piece::Disk { file, .. } => self.read(file, from, n_values, &mut values)?,
                 }
                 first += n_values;
             }
@@ -233,12 +235,16 @@ impl Bank {
         Ok(column)
     }
 
-    /// Some values of a file.
-    fn read(&self, file: &File, first: usize, n_values: usize) -> Result<Vec<f32>, StudyError> {
-        let mut values = Vec::with_capacity(n_values);
+    /// Some values of a file, behind what is there.
+    fn read(
+        &self,
+        file: &File,
+        first: usize,
+        n_values: usize,
+        values: &mut Vec<f32>,
+    ) -> Result<(), StudyError> {
         read(file, first, n_values, &mut |chunk| values.extend(values_of(chunk)))
-            .map_err(|source| self.failed(source))?;
-        Ok(values)
+            .map_err(|source| self.failed(source))
     }
 
     /// Writes what is in memory behind what is on disk; what cannot be written stays in memory.

@@ -178,9 +178,22 @@ impl<'a> Products<'a> {
     /// # Panics
     /// If `lambda` is not above 0.
     pub fn solve(&self, lambda: f64) -> Linear {
+        self.solve_in(self.products.clone(), lambda)
+    }
+
+    /// The same, for the last penalty: the products are factored where they are.
+    ///
+    /// # Panics
+    /// As [`solve`](Self::solve).
+    pub fn into_solution(mut self, lambda: f64) -> Linear {
+        let products = std::mem::take(&mut self.products);
+        self.solve_in(products, lambda)
+    }
+
+    fn solve_in(&self, mut a: Array2<f64>, lambda: f64) -> Linear {
         assert!(lambda > 0.0, "ridge: a penalty of {lambda}");
         let Samples { rows, of, .. } = self.samples;
-        let (mut a, mut alpha) = (self.products.clone(), self.away_y.clone());
+        let mut alpha = self.away_y.clone();
         a.diag_mut().iter_mut().for_each(|x| *x += lambda * of.len() as f64);
         cholesky::factor(&mut a);
         cholesky::solve(&a, &mut alpha);
@@ -256,6 +269,7 @@ mod tests {
                     (&by_features.weights - &by_samples.weights).iter().fold(0.0f64, |m, x| m.max(x.abs()));
                 assert!(away < 1e-9, "{n} samples of {width}, penalty {lambda}: {away}");
                 assert!((&by_features.bias - &by_samples.bias).iter().all(|x| x.abs() < 1e-9));
+                assert_eq!(Products::of(&samples, 3).into_solution(lambda), by_samples);
             }
         }
     }

@@ -64,7 +64,7 @@ pub(crate) fn solve(solver: &Solver, mut task: Task) -> Answer {
         // With fewer samples than features, products of samples cost less than products of features.
         Solver::Ridge(ridge) if all.len() < task.rows.ncols() => {
             let fit = task.products(task.fit);
-            let on_all = |lambda: f64, _: Option<&Linear>| task.products(&all).solve(lambda);
+            let on_all = |lambda: f64, _: Option<&Linear>| task.products(&all).into_solution(lambda);
             task.choose(ridge.lambdas(), |lambda, _| fit.solve(lambda), on_all)
         }
         Solver::Ridge(ridge) => {
