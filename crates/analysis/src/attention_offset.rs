@@ -272,7 +272,8 @@ fn add_maps(
         let title =
             format!("Where head {head} of block {block} looks from the query ({})", shape.kind().name());
         let caption = "The query lies in the middle, at 0 and 0; light cells are where the head looks from there, mean over \
-                       queries and images. Outer cells are in reach of fewer queries and are darker for that alone.";
+                       queries and images. Outer cells are in reach of fewer queries and are darker for that alone. What depends on \
+                       the image or on the place of the query is averaged away.";
         findings.story.push(Block::Figure(name.clone()));
         findings.figures.push(Figure::new(name, title, caption, data));
     }

@@ -475,7 +475,8 @@ fn findings(
         title: "Few-shot",
         caption: format!(
             "Mean share of queries that {classifier} gets right after {} labeled samples of each of {n_ways} classes, \
-             over {} episodes. It asks how little it takes to name what the features already tell apart.",
+             over {} episodes. It asks how little it takes to name what the features already tell apart, not what \
+             a classifier could learn from many samples.",
             config.headline_shots, config.n_episodes
         ),
         settings,

@@ -112,7 +112,7 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     if let Some(samples) = &material.samples {
         report.story.push(Block::Heading("The data".into()));
         let caption = "Samples of the test side, a few of every class, before they are resized and normalized for the \
-                       models.";
+                       models. The training side is not shown.";
         add_figure(report, Figure::new("samples", "Samples", caption, FigureData::Image(samples.clone())));
     }
 }

@@ -186,7 +186,8 @@ pub(super) fn bars(material: &Material) -> Option<Figure> {
     }
     let y_label = format!("{} on the test side, best layer", words.join(", "));
     let caption = "Longer is better; whiskers are 95 % intervals. What a bar has beyond the untrained model and beyond \
-                   raw pixels was learned. The best layer of every model is chosen on held-out training samples.";
+                   raw pixels was learned. The best layer of every model is chosen on held-out training samples. Bars of \
+                   different probes ask different things: which of them is longer says nothing.";
     let data = FigureData::Bar { labels, series, y_label };
     Some(Figure::new("best_layers", "Every model at its best layer", caption, data))
 }
