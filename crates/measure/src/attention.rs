@@ -227,7 +227,7 @@ fn deviations<'a>(
     rows: impl Iterator<Item = ArrayView1<'a, f32>> + Clone,
     width: usize,
 ) -> impl Iterator<Item = f64> {
-    let (mut n, mut mean) = (0.0, Array1::<f64>::zeros(width));
+    let (mut n, mut mean) = (0.0_f64, Array1::<f64>::zeros(width));
     for row in rows.clone() {
         n += 1.0;
         mean.zip_mut_with(&row, |sum, &x| *sum += f64::from(x));
