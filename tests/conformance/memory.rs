@@ -19,12 +19,13 @@ fn ten_times_as_many_images_leave_as_much_behind() {
         let trial = StudyTrial { test: Arc::new(TinyData::stripes(n, 4, 3)), ..StudyTrial::new() };
         let mut studies: Vec<_> = rows.iter().map(|row| trial.open(row, &super::small(row))).collect();
         trial.show(&mut studies, (0, 1), 64, 0);
-        let bytes = |study: &Box<dyn vit_features::Opened>| {
+        let mut sizes = Vec::new();
+        for study in &studies {
             let mut bytes = Vec::new();
             study.save(&mut bytes).unwrap_or_else(|error| panic!("{error}"));
-            bytes.len()
-        };
-        studies.iter().map(bytes).collect()
+            sizes.push(bytes.len());
+        }
+        sizes
     };
     let (few, many) = (saved(64), saved(640));
     for (row, (few, many)) in rows.iter().zip(few.into_iter().zip(many)) {
