@@ -187,8 +187,8 @@ pub fn share(attention: ArrayView4<f32>, grid: TokenGrid, keys: Range<usize>) ->
 pub fn deviation_over_queries(attention: ArrayView4<f32>, grid: TokenGrid) -> Array2<f64> {
     check(attention.dim(), grid);
     map_heads(attention, |rows| {
-        let patch_rows = || rows.chunks_exact(grid.n_tokens()).skip(grid.n_prefix);
-        let keys = patch_rows().map(|row| ArrayView1::from(&row[grid.n_prefix..]));
+        let patch_rows = rows.chunks_exact(grid.n_tokens()).skip(grid.n_prefix);
+        let keys = patch_rows.map(|row| ArrayView1::from(&row[grid.n_prefix..]));
         deviations(keys, grid.n_patches()).sum::<f64>() / grid.n_patches() as f64
     })
 }
