@@ -1,5 +1,6 @@
 //! Every row of every registry keeps its contract: one loop per registry.
 
+mod memory;
 mod scaffolds;
 
 use analysis::ANALYSES;

@@ -172,10 +172,10 @@ fn findings(config: &AttentionOffsetConfig, acc: &AttentionOffsetAcc) -> Finding
     for Head { block, head, shape } in &heads {
         let ((x, y), kind) = (shape.offset_xy, shape.kind());
         for (name, value, unit) in [
+            ("offset_tokens", shape.offset_tokens, "tokens"),
             ("offset_x", x, "canvas"),
             ("offset_y", y, "canvas"),
             ("offset", x.hypot(y), "canvas"),
-            ("offset_tokens", shape.offset_tokens, "tokens"),
         ] {
             findings.metrics.push(Metric::new(name, value, unit).layer(*block).head(*head));
         }
@@ -272,7 +272,8 @@ fn add_maps(
         let title =
             format!("Where head {head} of block {block} looks from the query ({})", shape.kind().name());
         let caption = "The query lies in the middle, at 0 and 0; light cells are where the head looks from there, mean over \
-                       queries and images. Outer cells are in reach of fewer queries and are darker for that alone.";
+                       queries and images. Outer cells are in reach of fewer queries and are darker for that alone. What depends on \
+                       the image or on the place of the query is averaged away.";
         findings.story.push(Block::Figure(name.clone()));
         findings.figures.push(Figure::new(name, title, caption, data));
     }

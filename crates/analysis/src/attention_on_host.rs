@@ -1,4 +1,4 @@
-//! One block's attention over one batch, brought to the host where it is made; what studies of attention share.
+//! One block's attention over one batch, brought to the host where it is made; what analyses refuse alike.
 
 use burn::tensor::Tensor;
 use measure::attention::TokenGrid;
@@ -16,7 +16,7 @@ pub(crate) fn on_host(study: &str, attention: &Tensor<4>) -> Result<Array4<f32>,
         expected: format!("attention [{b}, {heads}, {rows}, {columns}] as f32"),
         found,
     };
-    let values = attention.clone().into_data().convert::<f32>().try_to_vec::<f32>();
+    let values = attention.clone().into_data().convert::<f32>().try_into_vec::<f32>();
     let values = values.map_err(|error| wrong(format!("{error:?}")))?;
     Array4::from_shape_vec((b, heads, rows, columns), values).map_err(|error| wrong(error.to_string()))
 }
@@ -37,6 +37,22 @@ pub(crate) fn needs_attention(study: &str, shapes: &Shapes) -> Result<(), StudyE
             study: study.to_owned(),
             needs: "attention".into(),
             found: "an encoder without attention".into(),
+            model: shapes.model.clone(),
+        }),
+    }
+}
+
+/// Refuses what has no layers, such as raw pixels, by name.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn needs_layers(study: &str, shapes: &Shapes) -> Result<(), StudyError> {
+    match shapes.blocks.is_empty() {
+        false => Ok(()),
+        true => Err(StudyError::Model {
+            study: study.to_owned(),
+            needs: "layers".into(),
+            found: "none".into(),
             model: shapes.model.clone(),
         }),
     }

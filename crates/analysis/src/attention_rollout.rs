@@ -190,7 +190,8 @@ fn findings(acc: &AttentionRolloutAcc) -> Findings {
         };
         let caption = format!(
             "From which patches {whose} is made after block {block}, mean over images: light patches have most part in it. A mean \
-             over images shows what is the same for all of them, such as a preference for the middle."
+             over images shows what is the same for all of them, such as a preference for the middle, and not where single \
+             images are looked at; values and MLPs take no part in it."
         );
         add(&mut findings, "rollout", "Where content comes from", caption, data);
     }

@@ -1,7 +1,7 @@
 //! From where in the image does a token take what it says: the effective receptive field, by gradient.
 
 use crate::attention_maps::tile;
-use crate::attention_on_host::needs_images;
+use crate::attention_on_host::{needs_images, needs_layers};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use measure::attention::TokenGrid;
@@ -199,14 +199,7 @@ impl Study for ReceptiveField {
     type Acc = ReceptiveFieldAcc;
 
     fn needs(_: &ReceptiveFieldConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        if shapes.blocks.is_empty() {
-            return Err(StudyError::Model {
-                study: Self::INFO.name.into(),
-                needs: "layers".into(),
-                found: "none".into(),
-                model: shapes.model.clone(),
-            });
-        }
+        needs_layers(Self::INFO.name, shapes)?;
         Ok(Needs { passes: true, ..Needs::default() })
     }
 

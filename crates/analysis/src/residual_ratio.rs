@@ -220,7 +220,8 @@ fn findings(shapes: &Shapes, acc: &ResidualRatioAcc) -> Findings {
         "residual_ratio",
         "What passes beside what is added, by token",
         format!(
-            "Columns are tokens, the prefix first, then patches row by row; rows are residual additions in order. {reading}"
+            "Columns are tokens, the prefix first, then patches row by row; rows are residual additions in order. {reading} \
+             Nothing is said of direction, and what differs from image to image is averaged away."
         ),
         FigureData::Heatmap {
             row_labels: labels,

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_core::{Backbone, Cut, Keep, NoLook, Pass, Tokens as TokensOfBatch, Vit};
 use vit_features::{
-    Accumulate, Bank, BatchInfo, Findings, Needs, Part, Place, Role, Select, Shapes, Study, StudyError, Taken,
+    Accumulate, BANK_BYTES, Bank, BatchInfo, Findings, Needs, Part, Place, Role, Select, Shapes, Study,
+    StudyError, Taken,
 };
 
 /// Which tokens stand for the representation.
@@ -46,7 +47,7 @@ pub struct SkipRemovalConfig {
 
 impl Default for SkipRemovalConfig {
     fn default() -> Self {
-        Self { tokens: Of::Mean, k: 20, temperature: 0.07, batch: 64, memory_mib: 32 }
+        Self { tokens: Of::Mean, k: 20, temperature: 0.07, batch: 64, memory_mib: BANK_BYTES >> 20 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Does a token still stand for the place where it came from?
 
 use crate::attention_maps::tile;
+use crate::attention_on_host::needs_layers;
 use crate::sample_groups::SampleGroups;
 use measure::attention::TokenGrid;
 use measure::cka::{FEWEST_SAMPLES, Gram, hsic_between, linear_grams};
@@ -190,14 +191,7 @@ impl Study for SpatialCka {
     type Acc = SpatialCkaAcc;
 
     fn needs(_: &SpatialCkaConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        if shapes.blocks.is_empty() {
-            return Err(StudyError::Model {
-                study: Self::INFO.name.into(),
-                needs: "layers".into(),
-                found: "none".into(),
-                model: shapes.model.clone(),
-            });
-        }
+        needs_layers(Self::INFO.name, shapes)?;
         let class = shapes.has_class.then_some(Part::Class);
         let parts: Vec<Part> = class.into_iter().chain([Part::Patches]).collect();
         let of_block = |&block: &usize| {

@@ -1,6 +1,6 @@
 //! What do patch tokens have in common, seen as colors, layer by layer?
 
-use crate::attention_on_host::needs_images;
+use crate::attention_on_host::{needs_images, needs_layers};
 use crate::shown::{Shown, hash};
 use measure::pca::leading_directions;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
@@ -168,14 +168,7 @@ impl Study for TokenPca {
     type Acc = TokenPcaAcc;
 
     fn needs(_: &TokenPcaConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        if shapes.blocks.is_empty() {
-            return Err(StudyError::Model {
-                study: Self::INFO.name.into(),
-                needs: "patch tokens".into(),
-                found: "no layers".into(),
-                model: shapes.model.clone(),
-            });
-        }
+        needs_layers(Self::INFO.name, shapes)?;
         Ok(Needs { selects: selects(shapes), ..Needs::default() })
     }
 

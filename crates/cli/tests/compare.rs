@@ -25,6 +25,7 @@ options = { pool = "mean" }
 [[train]]
 name = "mae"
 objective = "mae"
+data_share = 0.5
 views = { scale = [0.6, 1.0], flip_prob = 0.5 }
 train = { epochs = 1.0, batch = 12, base_lr = 1e-3, warmup_epochs = 0.0, log_every_steps = 1 }
 options = { decoder_width = 16, decoder_depth = 1, decoder_heads = 2 }
@@ -102,13 +103,24 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         let metrics = report["metrics"].as_array().expect("metrics");
         metrics.iter().any(|m| m["name"] == "best.top1" && m["params"]["model"] == model)
     };
-    assert!(["raw-pixels", "untrained", "supervised", "mae"].into_iter().all(best));
+    assert!(["raw-pixels", "untrained", "untrained-mae", "supervised", "mae"].into_iter().all(best));
+    // Each is measured against the weights that it began with.
+    let is_measured = |model: &str, against: &str| {
+        let metrics = report["metrics"].as_array().expect("metrics");
+        metrics.iter().any(|m| {
+            m["name"] == "difference.top1"
+                && m["params"]["model"] == model
+                && m["params"]["against"] == against
+        })
+    };
+    assert!(is_measured("mae", "untrained-mae") && is_measured("supervised", "untrained"));
+    assert!(!is_measured("mae", "untrained"));
     let tables = report["tables"].as_array().expect("tables");
     for probe in ["knn", "linear"] {
         let name = format!("{probe}_best_layers");
         assert!(tables.iter().any(|table| table["name"] == name.as_str()), "{name}");
     }
-    // Three models of two blocks: within each and between each two.
+    // Four models of two blocks: within each and between each two.
     let pairs = report["metrics"].as_array().expect("metrics").iter();
     let pairs = pairs.filter(|m| m["name"] == "cka_full").map(|m| {
         (
@@ -122,7 +134,7 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     });
     assert_eq!(pairs[&("mae", "mae")], 1);
     assert_eq!(pairs[&("untrained", "mae")], 4);
-    assert_eq!(pairs.len(), 6);
+    assert_eq!(pairs.len(), 10);
     assert!(dir.path().join("out/all-models/cka/arrays.safetensors").exists());
     for file in [
         "mae/knn/report.json",
@@ -133,6 +145,15 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
     ] {
         assert!(dir.path().join("out").join(file).exists(), "{file}");
     }
+
+    // Half of the 48 samples are two steps of 12, all of them four.
+    let last_step = |model: &str| {
+        let log = std::fs::read_to_string(dir.path().join(format!("out/{model}/run/metrics.jsonl")))
+            .expect("a log");
+        let line: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
+        line["step"].as_u64()
+    };
+    assert_eq!((last_step("supervised"), last_step("mae")), (Some(4), Some(2)));
 
     // What is finished is taken up: another way to the same report.
     let again = run(&dir, &[&COMPARE[..], &["--resume"]].concat());
@@ -294,10 +315,7 @@ fn a_question_that_does_not_apply_to_a_model_is_said_in_its_cell_and_the_others_
     let knn = row("kNN: top-1");
     assert!((1..6).all(|column| knn[column].is_number()), "{knn}");
     let overlay = row("Attention overlay");
-    assert!(
-        overlay[1].as_str().is_some_and(|why| why.contains("pixels")) && overlay[5].is_number(),
-        "{overlay}"
-    );
+    assert!(overlay[1] == "no layers" && overlay[5].is_number(), "{overlay}");
     // Every row leads to a table that is there, and every model has its pictures.
     let links = overview["links"].as_array().expect("links");
     assert_eq!(links.len(), rows.len());

@@ -1,7 +1,7 @@
 //! Aggregated attention maps: where queries of a kind look, taken together.
 
 use crate::attention::{TokenGrid, check};
-use ndarray::{Array2, ArrayView1, ArrayView4, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView4, Axis, Slice};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +45,15 @@ pub fn add_mean_rows(attention: ArrayView4<f32>, grid: TokenGrid, queries: Queri
         for image in attention.index_axis(Axis(1), head).outer_iter() {
             for query in rows.clone() {
                 let row: ArrayView1<f32> = image.index_axis(Axis(0), query);
-                let keys = || row.iter().skip(n_hidden).map(|&weight| f64::from(weight));
-                let mass = if queries == Queries::PatchesAlone { keys().sum() } else { 1.0 };
+                let keys = row.slice_axis(Axis(0), Slice::from(n_hidden..));
+                let mass = match queries {
+                    Queries::PatchesAlone => keys.iter().map(|&weight| f64::from(weight)).sum(),
+                    _ => 1.0,
+                };
                 if mass > 0.0 {
-                    sum.iter_mut()
-                        .skip(n_hidden)
-                        .zip(keys())
-                        .for_each(|(sum, key)| *sum += key / (mass * n_rows));
+                    let scale = 1.0 / (mass * n_rows);
+                    let mut sum = sum.slice_axis_mut(Axis(0), Slice::from(n_hidden..));
+                    sum.zip_mut_with(&keys, |sum, &weight| *sum += f64::from(weight) * scale);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Where attention looks from the place of the query: aligned maps, their offset, and the kinds of heads they tell.
 
 use crate::attention::{TokenGrid, check};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView4, Axis};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView4, Axis, Slice};
 use rayon::prelude::*;
 
 /// Adds each head's aligned map: every patch query's row laid over one canvas so that the query lies in its middle.
@@ -28,13 +28,18 @@ pub fn add_aligned_maps(attention: ArrayView4<f32>, grid: TokenGrid, sums: &mut 
         for image in attention.index_axis(Axis(1), head).outer_iter() {
             for (query, row) in image.outer_iter().skip(grid.n_prefix).enumerate() {
                 let (top, left) = (grid.h - 1 - query / grid.w, grid.w - 1 - query % grid.w);
-                let keys = || row.iter().skip(grid.n_prefix).map(|&weight| f64::from(weight));
-                let mass: f64 = keys().sum();
+                let keys = row.slice_axis(Axis(0), Slice::from(grid.n_prefix..));
+                let mass: f64 = keys.iter().map(|&weight| f64::from(weight)).sum();
                 if mass == 0.0 {
                     continue;
                 }
-                for (key, weight) in keys().enumerate() {
-                    canvas[[top + key / grid.w, left + key % grid.w]] += weight / mass;
+                let scale = 1.0 / mass;
+                // A row of the grid lies in a row of the canvas, in one piece.
+                for (keys, mut out) in
+                    keys.axis_chunks_iter(Axis(0), grid.w).zip(canvas.rows_mut().into_iter().skip(top))
+                {
+                    let mut out = out.slice_axis_mut(Axis(0), Slice::from(left..left + grid.w));
+                    out.zip_mut_with(&keys, |sum, &weight| *sum += f64::from(weight) * scale);
                 }
             }
         }
@@ -253,10 +258,11 @@ pub fn add_common_rows(attention: ArrayView4<f32>, grid: TokenGrid, sums: &mut A
     sums.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(head, mut sum)| {
         for image in attention.index_axis(Axis(1), head).outer_iter() {
             for row in image.outer_iter().skip(grid.n_prefix) {
-                let keys = || row.iter().skip(grid.n_prefix).map(|&weight| f64::from(weight));
-                let mass: f64 = keys().sum();
+                let keys = row.slice_axis(Axis(0), Slice::from(grid.n_prefix..));
+                let mass: f64 = keys.iter().map(|&weight| f64::from(weight)).sum();
                 if mass > 0.0 {
-                    sum.iter_mut().zip(keys()).for_each(|(sum, weight)| *sum += weight / mass);
+                    let scale = 1.0 / mass;
+                    sum.zip_mut_with(&keys, |sum, &weight| *sum += f64::from(weight) * scale);
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! Every statistic is one number for each image and head. Rows are queries, columns are keys; the first `n_prefix`
 //! tokens (class, registers) stand before the patches, which fill a grid row by row.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayView4, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayView4, Axis, Slice, Zip};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -119,7 +119,8 @@ pub fn entropy_nats(attention: ArrayView4<f32>) -> Array2<f64> {
     assert_eq!(n_rows, n_cols, "entropy_nats: attention {:?} is not square", attention.dim());
     map_heads(attention, |rows| {
         let entropy = |row: &[f32]| {
-            let term = |&p: &f32| if p > 0.0 { f64::from(p) * f64::from(p).ln() } else { 0.0 };
+            // Any finite logarithm will do for 0.
+            let term = |&p: &f32| f64::from(p) * ln(f64::from(p.max(f32::MIN_POSITIVE)));
             -row.iter().map(term).sum::<f64>()
         };
         rows.chunks_exact(n_cols).map(entropy).sum::<f64>() / n_rows as f64
@@ -186,11 +187,9 @@ pub fn share(attention: ArrayView4<f32>, grid: TokenGrid, keys: Range<usize>) ->
 pub fn deviation_over_queries(attention: ArrayView4<f32>, grid: TokenGrid) -> Array2<f64> {
     check(attention.dim(), grid);
     map_heads(attention, |rows| {
-        let of_key = |key: usize| {
-            let column = rows.chunks_exact(grid.n_tokens()).skip(grid.n_prefix).map(move |row| row[key]);
-            deviation(column.map(f64::from))
-        };
-        (grid.n_prefix..grid.n_tokens()).map(of_key).sum::<f64>() / grid.n_patches() as f64
+        let patch_rows = rows.chunks_exact(grid.n_tokens()).skip(grid.n_prefix);
+        let keys = patch_rows.map(|row| ArrayView1::from(&row[grid.n_prefix..]));
+        deviations(keys, grid.n_patches()).sum::<f64>() / grid.n_patches() as f64
     })
 }
 
@@ -213,24 +212,51 @@ pub fn deviation_over_heads(attention: ArrayView4<f32>, grid: TokenGrid) -> Arra
         let maps = attention.index_axis(Axis(0), image);
         let mut sum = 0.0;
         for query in grid.n_prefix..grid.n_tokens() {
-            for key in grid.n_prefix..grid.n_tokens() {
-                let of_heads = maps.outer_iter().map(|map| f64::from(map[[query, key]]));
-                sum += deviation(of_heads);
-            }
+            let rows = maps.index_axis(Axis(1), query);
+            let keys = rows.slice_axis(Axis(1), Slice::from(grid.n_prefix..));
+            sum = deviations(keys.outer_iter(), grid.n_patches()).fold(sum, |sum, one| sum + one);
         }
         *value = sum / (grid.n_patches() * grid.n_patches()) as f64;
     });
     out
 }
 
-/// The standard deviation with `n − 1`; 0 of fewer than two.
-fn deviation(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let (n, sum) = values.clone().fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
-    if n < 2.0 {
-        return 0.0;
+/// The standard deviation with `n − 1` of each column, over `n` rows of a width; 0 of fewer than two. Rows are read one after
+/// another, as they lie in memory.
+fn deviations<'a>(
+    rows: impl Iterator<Item = ArrayView1<'a, f32>> + Clone,
+    width: usize,
+) -> impl Iterator<Item = f64> {
+    let (mut n, mut mean) = (0.0_f64, Array1::<f64>::zeros(width));
+    for row in rows.clone() {
+        n += 1.0;
+        mean.zip_mut_with(&row, |sum, &x| *sum += f64::from(x));
     }
-    let mean = sum / n;
-    (values.map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0)).sqrt()
+    mean /= n.max(1.0);
+    let mut squared = Array1::<f64>::zeros(width);
+    for row in rows {
+        Zip::from(&mut squared).and(&row).and(&mean).for_each(|sum, &x, &mean| {
+            let away = f64::from(x) - mean;
+            *sum += away * away;
+        });
+    }
+    let last = if n < 2.0 { f64::INFINITY } else { n - 1.0 };
+    squared.into_iter().map(move |sum| (sum / last).sqrt())
+}
+
+/// The natural logarithm of a number above 0, without branches, so that it is computed for several at once.
+///
+/// `x = 2^e m` with `m` in √½–√2, `ln m = 2 artanh((m − 1) / (m + 1))` as its series up to the 19th power.
+fn ln(x: f64) -> f64 {
+    // Half of the mantissa's range above √½ goes to the next power of two.
+    const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
+    let shifted = x.to_bits().wrapping_sub(SQRT_HALF_BITS);
+    let e = (shifted as i64 >> 52) as f64;
+    let m = f64::from_bits((shifted & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF_BITS));
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let series = (1..=9).rev().fold(0.0, |sum, k| (sum + 1.0 / f64::from(2 * k + 1)) * z);
+    e * std::f64::consts::LN_2 + 2.0 * s * (1.0 + series)
 }
 
 /// Distances between patches, by how far they are apart in columns and rows.
@@ -320,6 +346,14 @@ mod tests {
 
     fn square(n_prefix: usize, side: usize) -> TokenGrid {
         TokenGrid { n_prefix, h: side, w: side }
+    }
+
+    #[test]
+    fn the_logarithm_is_that_of_the_library() {
+        for x in [1e-38, 1e-9, 0.3, 0.499, 0.5, 0.7071, 0.7072, 0.999, 1.0, 1.0001, 1.414, 1.415, 2.0, 1e9] {
+            assert!((ln(x) - x.ln()).abs() <= 4e-16 * x.ln().abs().max(1.0), "{x}: {} {}", ln(x), x.ln());
+        }
+        assert_eq!(ln(1.0), 0.0);
     }
 
     fn uniform(grid: TokenGrid) -> Array4<f32> {

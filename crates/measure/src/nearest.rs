@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+use rayon::slice::ParallelSliceMut;
 
 /// Norms below this count as this, so that a zero row stays zero: the default `eps` of the usual `normalize`.
 pub const NORM_EPS: f64 = 1e-12;
@@ -55,12 +56,19 @@ impl TopK {
 /// # Source
 /// The normalization before the cosine vote of the DINO protocol (Caron et al., ICCV 2021).
 pub fn l2_normalize_rows(rows: ArrayView2<f32>) -> Array2<f32> {
-    let mut out = rows.as_standard_layout().into_owned();
-    out.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
+    l2_normalized(rows.as_standard_layout().into_owned())
+}
+
+/// [`l2_normalize_rows`] of rows that nobody else needs: in their place.
+///
+/// # Shapes
+/// `rows`: `[n, D]`; the result has the same shape.
+pub fn l2_normalized(mut rows: Array2<f32>) -> Array2<f32> {
+    rows.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| {
         let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt().max(NORM_EPS);
         row.mapv_inplace(|x| (f64::from(x) / norm) as f32);
     });
-    out
+    rows
 }
 
 /// Finds the `k` bank rows with the largest inner product for each query; ties go to the lower bank index.
@@ -178,18 +186,31 @@ fn search_block(
     bank: ArrayView2<f32>,
     excluded: Option<&[usize]>,
     tile_cols: usize,
-    mut indices: ArrayViewMut2<u32>,
-    mut scores: ArrayViewMut2<f32>,
+    indices: ArrayViewMut2<u32>,
+    scores: ArrayViewMut2<f32>,
 ) {
     let (k, n) = (indices.ncols(), bank.nrows());
     let mut kept: Vec<Best> = (0..queries.nrows()).map(|_| Best::new(k, n)).collect();
+    offer(queries, (0, bank), excluded, tile_cols, &mut kept);
+    write_best(&mut kept, indices, scores);
+}
+
+/// Offers every query the bank rows `first`, `first + 1`, …, one tile of them after another.
+fn offer(
+    queries: ArrayView2<f32>,
+    (first, bank): (usize, ArrayView2<f32>),
+    excluded: Option<&[usize]>,
+    tile_cols: usize,
+    kept: &mut [Best],
+) {
     let mut product = Array2::<f32>::zeros((queries.nrows(), tile_cols));
-    for start in (0..n).step_by(tile_cols) {
-        let end = n.min(start + tile_cols);
+    for start in (0..bank.nrows()).step_by(tile_cols) {
+        let end = bank.nrows().min(start + tile_cols);
         let mut tile = product.slice_axis_mut(Axis(1), Slice::from(..end - start)); // [rows, cols]
         let bank = bank.slice_axis(Axis(0), Slice::from(start..end));
         general_mat_mul(1.0, &queries, &bank.t(), 0.0, &mut tile);
-        for (row_idx, (row, best)) in tile.rows().into_iter().zip(&mut kept).enumerate() {
+        let (start, end) = (first + start, first + end);
+        for (row_idx, (row, best)) in tile.rows().into_iter().zip(&mut *kept).enumerate() {
             let row = row.to_slice().expect("a row of the tile lies in one piece");
             match excluded.map(|excluded| excluded[row_idx]).filter(|at| (start..end).contains(at)) {
                 None => best.offer_all(start, row),
@@ -200,11 +221,101 @@ fn search_block(
             }
         }
     }
+}
+
+/// Writes the best candidates of some queries, best first.
+fn write_best(kept: &mut [Best], mut indices: ArrayViewMut2<u32>, mut scores: ArrayViewMut2<f32>) {
     for (row_idx, best) in kept.iter_mut().enumerate() {
         for (rank, candidate) in best.finish().iter().enumerate() {
             indices[[row_idx, rank]] = candidate.index;
             scores[[row_idx, rank]] = candidate.score;
         }
+    }
+}
+
+/// The nearest rows of a bank that is shown block by block, because it need not fit in memory.
+///
+/// What it finds is bit for bit what [`top_k`] and [`top_k_excluding`] find in the whole bank, however it is cut.
+/// Working memory: 16 bytes for each of `k` candidates of each query, and a tile of products for each thread.
+///
+/// # Example
+/// ```
+/// use measure::nearest::{Nearest, top_k};
+/// use ndarray::array;
+/// let (queries, bank) = (array![[2.0, 1.0]], array![[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]);
+/// let mut nearest = Nearest::new(queries.view(), 2);
+/// nearest.offer(bank.slice(ndarray::s![..2, ..]));
+/// nearest.offer(bank.slice(ndarray::s![2.., ..]));
+/// assert_eq!(nearest.finish(), top_k(queries.view(), bank.view(), 2));
+/// ```
+pub struct Nearest<'a> {
+    queries: ArrayView2<'a, f32>,
+    exclude: Option<&'a [usize]>,
+    kept: Vec<Best>,
+    n_seen: usize,
+}
+
+impl<'a> Nearest<'a> {
+    /// Nothing seen yet; `k` neighbours of each query are sought.
+    ///
+    /// # Shapes
+    /// `queries`: `[m, D]`.
+    ///
+    /// # Panics
+    /// If `k` is 0.
+    pub fn new(queries: ArrayView2<'a, f32>, k: usize) -> Self {
+        assert!(k > 0, "nearest: no neighbours");
+        let kept = (0..queries.nrows()).map(|_| Best::new(k, usize::MAX)).collect();
+        Self { queries, exclude: None, kept, n_seen: 0 }
+    }
+
+    /// As [`Nearest::new`], but query `q` never finds bank row `exclude[q]`.
+    ///
+    /// # Panics
+    /// As there, and if `exclude` has another length than `m`.
+    pub fn excluding(queries: ArrayView2<'a, f32>, k: usize, exclude: &'a [usize]) -> Self {
+        assert_eq!(exclude.len(), queries.nrows(), "nearest: one excluded row for each query");
+        Self { exclude: Some(exclude), ..Self::new(queries, k) }
+    }
+
+    /// Shows the next rows of the bank.
+    ///
+    /// # Shapes
+    /// `rows`: `[n, D]`.
+    ///
+    /// # Panics
+    /// If the widths differ, or the bank has more than `u32::MAX` rows.
+    pub fn offer(&mut self, rows: ArrayView2<f32>) {
+        assert_eq!(self.queries.ncols(), rows.ncols(), "nearest: queries and bank differ in width");
+        let first = self.n_seen;
+        self.n_seen += rows.nrows();
+        assert!(
+            u32::try_from(self.n_seen).is_ok(),
+            "nearest: a bank of {} rows cannot be numbered",
+            self.n_seen
+        );
+        let (queries, exclude) = (self.queries, self.exclude);
+        let n_threads = rayon::current_num_threads();
+        let n_rows = queries.nrows().div_ceil(n_threads).clamp(1, MAX_BLOCK_ROWS);
+        self.kept.par_chunks_mut(n_rows).enumerate().for_each(|(block_idx, kept)| {
+            let of_block = block_idx * n_rows..block_idx * n_rows + kept.len();
+            let excluded = exclude.map(|exclude| &exclude[of_block.clone()]);
+            let queries = queries.slice_axis(Axis(0), Slice::from(of_block));
+            offer(queries, (first, rows), excluded, TILE_COLS.min(rows.nrows().max(1)), kept);
+        });
+    }
+
+    /// What was found.
+    ///
+    /// # Panics
+    /// If fewer than `k` rows were shown to a query.
+    pub fn finish(mut self) -> TopK {
+        let (m, k) = (self.kept.len(), self.kept.first().map_or(0, |best| best.k));
+        let least = self.n_seen - usize::from(self.exclude.is_some()).min(self.n_seen);
+        assert!(m == 0 || k <= least, "nearest: k = {k} of a bank of {least} rows");
+        let mut top = TopK { indices: Array2::zeros((m, k)), scores: Array2::zeros((m, k)) };
+        write_best(&mut self.kept, top.indices.view_mut(), top.scores.view_mut());
+        top
     }
 }
 
@@ -403,7 +514,16 @@ mod tests {
             let exclude: Vec<usize> = (0..m).map(|q| q * 31 % n).collect();
             let exclude = excluding.then_some(&exclude[..]);
             let found = search(queries.view(), bank.view(), k, exclude, Blocks { rows, cols });
-            prop_assert_eq!(found, by_sorting(&queries, &bank, k, exclude));
+            prop_assert_eq!(&found, &by_sorting(&queries, &bank, k, exclude));
+            // The same bank, shown in blocks.
+            let mut nearest = match exclude {
+                Some(exclude) => Nearest::excluding(queries.view(), k, exclude),
+                None => Nearest::new(queries.view(), k),
+            };
+            for block in bank.axis_chunks_iter(Axis(0), cols) {
+                nearest.offer(block);
+            }
+            prop_assert_eq!(nearest.finish(), found);
         }
     }
 }

@@ -24,6 +24,17 @@ impl Votes {
     pub fn predicted(&self) -> Vec<u32> {
         self.ranking.column(0).to_vec()
     }
+
+    /// Appends the votes of later queries, of the same bank and settings.
+    ///
+    /// # Panics
+    /// If the settings or the number of classes differ.
+    pub fn append(&mut self, later: &Self) {
+        assert_eq!((self.k, self.temperature), (later.k, later.temperature), "votes of one kind");
+        if let Err(error) = self.ranking.append(Axis(0), later.ranking.view()) {
+            panic!("votes of as many classes: {error}");
+        }
+    }
 }
 
 /// Lets the nearest neighbours vote for their class, at every `k` and temperature, from one search.

@@ -4,14 +4,16 @@ use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens, with_ki
 use measure::interval::{mean, t_interval};
 use measure::linear::logistic::{Stop, fit};
 use measure::linear::{Linear, Samples, ranking};
-use measure::nearest::l2_normalize_rows;
+use measure::nearest::l2_normalized;
 use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 use report::{Block, Cell, Info, Metric, Recipe, RecipeError, Table, short_number};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vit_data::{Seed, Stream};
-use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
+use vit_features::{
+    Accumulate, BANK_BYTES, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken,
+};
 
 /// The options of [`FewShot`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ impl Default for FewShotConfig {
             n_ways: 0,
             n_queries: 15,
             n_episodes: 100,
-            memory_mib: 16,
+            memory_mib: BANK_BYTES >> 20,
             normalize: Normalize::default(),
             classifier: Classifier::default(),
         }
@@ -391,7 +393,7 @@ fn features(
     }
     Ok(match config.normalize {
         Normalize::None => sides,
-        Normalize::L2 | Normalize::CenteredL2 => sides.map(|side| l2_normalize_rows(side.view())),
+        Normalize::L2 | Normalize::CenteredL2 => sides.map(l2_normalized),
     })
 }
 
@@ -473,7 +475,8 @@ fn findings(
         title: "Few-shot",
         caption: format!(
             "Mean share of queries that {classifier} gets right after {} labeled samples of each of {n_ways} classes, \
-             over {} episodes. It asks how little it takes to name what the features already tell apart.",
+             over {} episodes. It asks how little it takes to name what the features already tell apart, not what \
+             a classifier could learn from many samples.",
             config.headline_shots, config.n_episodes
         ),
         settings,

@@ -3,12 +3,15 @@
 use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens};
 use crate::held_out::held_out;
 use measure::interval::{Bootstrap, accuracy_interval};
-use measure::nearest::{TopK, l2_normalize_rows, top_k, top_k_excluding};
+use measure::nearest::{Nearest, l2_normalized};
 use measure::vote::{Votes, top1, top5, weighted_votes};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::Array2;
 use report::{Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
+use std::ops::Range;
+use vit_features::{
+    Accumulate, BANK_BYTES, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken,
+};
 
 /// The options of [`Knn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,12 +75,10 @@ impl Recipe for KnnConfig {
 /// chosen on held-out training samples instead of on the test side.
 pub struct Knn;
 
-/// Features of a side beyond this are kept in temporary files; changes no number.
-const MEMORY_BYTES: usize = 16 << 20;
-
 /// The bank and the questions.
 ///
-/// Memory: `samples · selects · D · 4` bytes, of each side at most 16 MiB; what is beyond goes to temporary files.
+/// Memory: of each side at most [`BANK_BYTES`], the rest in temporary files; both are read in blocks, so that it does not grow
+/// with the number of samples but for their labels and votes.
 #[derive(Serialize, Deserialize)]
 pub struct KnnAcc {
     wanted: Vec<Select>,
@@ -158,7 +159,7 @@ its accuracy on the test side is `best.top1`.";
     fn open(config: &KnnConfig, shapes: &Shapes) -> KnnAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
-        let bank = || Bank::new(Self::INFO.name, MEMORY_BYTES);
+        let bank = || Bank::new(Self::INFO.name, BANK_BYTES);
         KnnAcc { wanted, train: bank(), test: bank() }
     }
 
@@ -193,27 +194,57 @@ fn answer(
     test: &Bank,
     n_classes: usize,
 ) -> Result<Answer, StudyError> {
-    let (bank, queries) = (matrix(train, select)?, matrix(test, select)?);
     let ks = usable(&config.ks, train.len());
-    let top = top_k(queries.view(), bank.view(), ks.iter().copied().max().unwrap_or(1));
-    let votes = weighted_votes(&top, train.labels(), n_classes, &ks, &config.temperatures);
+    let k_max = ks.iter().copied().max().unwrap_or(1);
+    let mut votes: Vec<Votes> = Vec::new();
+    for samples in test.blocks(select)? {
+        let queries = rows(test, select, samples)?;
+        let mut nearest = Nearest::new(queries.view(), k_max);
+        offer_all(&mut nearest, train, select)?;
+        let of_block =
+            weighted_votes(&nearest.finish(), train.labels(), n_classes, &ks, &config.temperatures);
+        match votes.is_empty() {
+            true => votes = of_block,
+            false => votes.iter_mut().zip(&of_block).for_each(|(votes, later)| votes.append(later)),
+        }
+    }
     // Training samples, each asked without itself.
     let chosen = held_out(train.labels(), config.n_held_out);
-    let held_out = bank.select(Axis(0), &chosen);
     let k = config.headline_k.min(train.len() - 1);
-    let top: TopK = top_k_excluding(held_out.view(), bank.view(), k, &chosen);
-    let held_out_votes = weighted_votes(&top, train.labels(), n_classes, &[k], &config.temperatures[..1]);
-    let labels: Vec<u32> = chosen.iter().map(|&i| train.labels()[i]).collect();
-    let held_out = top1(&held_out_votes[0].predicted(), &labels);
-    Ok(Answer { select, held_out, test: votes })
+    let (mut predicted, mut labels) = (Vec::with_capacity(chosen.len()), Vec::with_capacity(chosen.len()));
+    for chosen in chosen.chunks(train.blocks(select)?.next().map_or(1, |block| block.len())) {
+        let mut queries = Vec::new();
+        for &sample in chosen {
+            queries.append(&mut train.row(select, sample)?);
+        }
+        let queries = normalized(train.width(select)?, queries)?;
+        let mut nearest = Nearest::excluding(queries.view(), k, chosen);
+        offer_all(&mut nearest, train, select)?;
+        let votes =
+            weighted_votes(&nearest.finish(), train.labels(), n_classes, &[k], &config.temperatures[..1]);
+        predicted.extend(votes[0].predicted());
+        labels.extend(chosen.iter().map(|&sample| train.labels()[sample]));
+    }
+    Ok(Answer { select, held_out: top1(&predicted, &labels), test: votes })
 }
 
-/// Features of one select, each row of length 1.
-fn matrix(bank: &Bank, select: Select) -> Result<Array2<f32>, StudyError> {
-    let (width, values) = bank.features(select)?;
-    let rows = ArrayView2::from_shape((bank.len(), width), &values)
-        .map_err(|error| value_error("as many features as labels", error.to_string()))?;
-    Ok(l2_normalize_rows(rows))
+/// Shows the whole bank, block by block.
+fn offer_all(nearest: &mut Nearest, bank: &Bank, select: Select) -> Result<(), StudyError> {
+    for samples in bank.blocks(select)? {
+        nearest.offer(rows(bank, select, samples)?.view());
+    }
+    Ok(())
+}
+
+/// Some samples' features of one select, each row of length 1.
+fn rows(bank: &Bank, select: Select, samples: Range<usize>) -> Result<Array2<f32>, StudyError> {
+    normalized(bank.width(select)?, bank.rows(select, samples)?)
+}
+
+fn normalized(width: usize, values: Vec<f32>) -> Result<Array2<f32>, StudyError> {
+    let rows = Array2::from_shape_vec((values.len() / width.max(1), width), values)
+        .map_err(|error| value_error("whole rows of features", error.to_string()))?;
+    Ok(l2_normalized(rows))
 }
 
 fn findings(

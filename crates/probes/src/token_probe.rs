@@ -11,7 +11,8 @@ use report::{Array, Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{Grid, Site};
 use vit_features::{
-    Accumulate, Arrays, Bank, Findings, Needs, Part, Place, Role, Select, Shapes, Study, StudyError, Taken,
+    Accumulate, Arrays, BANK_BYTES, Bank, Findings, Needs, Part, Place, Role, Select, Shapes, Study,
+    StudyError, Taken,
 };
 
 /// The options of [`TokenProbe`].
@@ -32,7 +33,13 @@ pub struct TokenProbeConfig {
 
 impl Default for TokenProbeConfig {
     fn default() -> Self {
-        Self { shots: 10, positions_per_side: 3, n_held_out: 2000, log2_lambdas: [-20, 10], memory_mib: 64 }
+        Self {
+            shots: 10,
+            positions_per_side: 3,
+            n_held_out: 2000,
+            log2_lambdas: [-20, 10],
+            memory_mib: BANK_BYTES >> 20,
+        }
     }
 }
 

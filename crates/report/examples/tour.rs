@@ -1,7 +1,7 @@
 //! Writes a compare report with invented numbers, to see every kind of block: `cargo run -p report --example tour -- report.html`.
 
 use report::{
-    Block, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Provenance, Report, ReportError,
+    Block, Card, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Provenance, Report, ReportError,
     ScatterPlot, Series, SeriesStyle, Table, Tile, points_by_index,
 };
 use std::path::Path;
@@ -57,10 +57,10 @@ pub(crate) fn tour() -> Report {
     report.tables.push(best_layers());
     report.story = vec![
         Block::Numbers(vec![
-            ("Supervised, best layer".into(), "0.894".into(), "top-1, block 11".into()),
-            ("MAE, best layer".into(), "0.649".into(), "top-1, block 8; no labels used".into()),
-            ("Untrained".into(), "0.291".into(), "same architecture, random weights".into()),
-            ("Raw pixels".into(), "0.327".into(), "chance is 0.083".into()),
+            Card::new("Supervised, best layer", "0.894", "top-1, block 11"),
+            Card::new("MAE, best layer", "0.649", "top-1, block 8; no labels used"),
+            Card::new("Untrained", "0.291", "same architecture, random weights"),
+            Card::new("Raw pixels", "0.327", "chance is 0.083"),
         ]),
         Block::Heading("How well can classes be read from each layer?".into()),
         Block::Text("Every layer's patch tokens are averaged and classified by their 20 nearest neighbors among the training images (`probe knn`, cosine distance, temperature 0.07). Nothing is trained here, so what a line gains over the untrained model was learned before.".into()),

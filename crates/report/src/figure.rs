@@ -162,6 +162,14 @@ pub fn points_by_index(values: impl IntoIterator<Item = f64>) -> Vec<(f64, f64)>
     values.into_iter().enumerate().map(|(idx, value)| (idx as f64, value)).collect()
 }
 
+/// Every x of some series once, ascending: the rows of a table of them.
+pub(crate) fn xs_in_order(series: &[Series]) -> Vec<f64> {
+    let mut xs: Vec<f64> = series.iter().flat_map(|one| one.points.iter().map(|point| point.0)).collect();
+    xs.sort_by(f64::total_cmp);
+    xs.dedup_by(|a, b| a.total_cmp(b).is_eq());
+    xs
+}
+
 /// How a line is drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -32,7 +32,7 @@ pub use crate::figure::{
 pub use crate::info::Info;
 pub use crate::recipe::{Recipe, RecipeError};
 pub use crate::render::number::short as short_number;
-pub use crate::report::{Array, Block, Kind, Metric, Provenance, Report};
+pub use crate::report::{Array, Block, Card, Kind, Metric, Provenance, Report};
 pub use crate::report_error::ReportError;
 pub use crate::saved::{SavedFigure, SavedReport, SavedTable};
 pub use crate::table::{Cell, Table};

@@ -222,6 +222,34 @@ pub enum Block {
     Table(String),
     /// The figure of that name.
     Figure(String),
-    /// Big numbers: label, value, small note.
-    Numbers(Vec<(String, String, String)>),
+    /// Big numbers.
+    Numbers(Vec<Card>),
+}
+
+/// A number that is read before anything else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// What it is the number of.
+    pub label: String,
+    /// The number, as it is read.
+    pub value: String,
+    /// What must be known of it; may be empty.
+    #[serde(default)]
+    pub note: String,
+    /// The table that it comes from; empty: all metrics.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub table: String,
+}
+
+impl Card {
+    /// A card of one of the report's metrics.
+    pub fn new(label: impl Into<String>, value: impl Into<String>, note: impl Into<String>) -> Self {
+        Self { label: label.into(), value: value.into(), note: note.into(), table: String::new() }
+    }
+
+    /// The same card, its number from a table of the report.
+    #[must_use]
+    pub fn from_table(self, table: impl Into<String>) -> Self {
+        Self { table: table.into(), ..self }
+    }
 }

@@ -178,6 +178,7 @@ fn drawn_again(saved: SavedFigure, dir: &Path, report: &Path) -> Result<Figure, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Card;
     use crate::{ImageGrid, LinePlot, Series, SeriesStyle, Tile};
 
     #[test]
@@ -213,7 +214,7 @@ mod tests {
         let grid = ImageGrid { columns: 1, tiles: vec![tile], scale: 2, ..ImageGrid::default() };
         report.figures.push(Figure::new("tiles", "", "", FigureData::Image(grid)));
         report.story = vec![
-            Block::Numbers(vec![("a".into(), "b".into(), "c".into())]),
+            Block::Numbers(vec![Card::new("a", "b", "c"), Card::new("a", "b", "").from_table("t")]),
             Block::Heading("H".into()),
             Block::Subheading("S".into()),
             Block::Figure("f".into()),

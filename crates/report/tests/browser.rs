@@ -194,6 +194,7 @@ fn is_a_figure(figure: &Value, place: &str, speaks: bool) {
     // Where marks lie over one another the nearest one to be seen answers; the first and the last stand alone.
     assert!(hovers.iter().any(|hover| hover["shown"] == hover["wanted"]), "{place}: {hovers:?}");
     assert_eq!(figure["rests"], true, "{place}: the words go when the pointer goes");
+    assert_eq!(figure["leads"], true, "{place}: a click on a mark opens its numbers");
     let keys = figure["keys"].as_array().expect("keys");
     assert_eq!(figure["focused"], true, "{place}: the figure takes the focus");
     assert!(keys[..3].iter().all(Value::is_string) && keys[3].is_null(), "{place}: {keys:?}");

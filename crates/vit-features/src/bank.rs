@@ -10,9 +10,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 /// Bytes that are turned into numbers at once.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes of features that [`Bank::blocks`] hands out at once.
+pub const BLOCK_BYTES: usize = 4 << 20;
+
+/// Bytes of features that a bank holds in memory where nothing else is said. A comparison has a bank for each side and each
+/// probe: all of them together stay small beside one model.
+pub const BANK_BYTES: usize = 4 << 20;
 
 /// Labeled features, row by row in the order of the data.
 ///
@@ -38,6 +46,16 @@ struct Column {
 enum Piece {
     Memory(Vec<f32>),
     Disk { file: File, n_values: usize },
+}
+
+impl Piece {
+    /// Values in it.
+    fn len(&self) -> usize {
+        match self {
+            Self::Memory(values) => values.len(),
+            Self::Disk { n_values, .. } => *n_values,
+        }
+    }
 }
 
 impl Bank {
@@ -123,10 +141,7 @@ impl Bank {
     /// # Errors
     /// When there are none for every sample, or the temporary file cannot be read.
     pub fn features(&self, select: Select) -> Result<(usize, Vec<f32>), StudyError> {
-        let width = self.width(select)?;
-        let mut values = Vec::with_capacity(self.len() * width);
-        self.each_block(select, &mut |block| values.extend_from_slice(block))?;
-        Ok((width, values))
+        Ok((self.width(select)?, self.rows(select, 0..self.len())?))
     }
 
     /// The width of the features of one select, of which there is one row for every sample.
@@ -144,14 +159,15 @@ impl Bank {
     /// When there are none for every sample, or the temporary file cannot be read.
     pub fn each_block(&self, select: Select, visit: &mut dyn FnMut(&[f32])) -> Result<(), StudyError> {
         let column = self.column(select)?;
-        let rows_at_once = (CHUNK_BYTES / size_of::<f32>() / column.width.max(1)).max(1);
         for part in &column.parts {
             match part {
                 Piece::Memory(part) => visit(part),
                 Piece::Disk { file, n_values } => {
-                    let step = rows_at_once * column.width;
+                    let step = rows_of(CHUNK_BYTES, column.width) * column.width;
                     for first in (0..*n_values).step_by(step) {
-                        visit(&self.read(file, first, step.min(n_values - first))?);
+                        let mut values = Vec::with_capacity(step.min(n_values - first));
+                        self.read(file, first, step.min(n_values - first), &mut values)?;
+                        visit(&values);
                     }
                 }
             }
@@ -167,37 +183,51 @@ impl Bank {
     /// # Panics
     /// When there is no such sample.
     pub fn row(&self, select: Select, at: usize) -> Result<Vec<f32>, StudyError> {
+        self.rows(select, at..at + 1)
+    }
+
+    /// The features of some samples that follow one another, row by row.
+    ///
+    /// # Errors
+    /// As [`Bank::each_block`].
+    ///
+    /// # Panics
+    /// When there are not so many samples.
+    pub fn rows(&self, select: Select, samples: Range<usize>) -> Result<Vec<f32>, StudyError> {
+        assert!(samples.end <= self.len(), "samples {samples:?} of {}", self.len());
         let column = self.column(select)?;
-        let mut first = at * column.width;
+        let (mut first, last) = (samples.start * column.width, samples.end * column.width);
+        let mut values = Vec::with_capacity(last - first);
+        let mut begins = 0;
         for part in &column.parts {
-            let n_values = match part {
-                Piece::Memory(part) => part.len(),
-                Piece::Disk { n_values, .. } => *n_values,
-            };
-            if first >= n_values {
-                first -= n_values;
-                continue;
+            let ends = begins + part.len();
+            if first < last && first < ends {
+                let (from, n_values) = (first - begins, last.min(ends) - first);
+                match part {
+                    Piece::Memory(part) => values.extend_from_slice(&part[from..from + n_values]),
+                    Piece::Disk { file, .. } => self.read(file, from, n_values, &mut values)?,
+                }
+                first += n_values;
             }
-            return match part {
-                Piece::Memory(part) => Ok(part[first..first + column.width].to_vec()),
-                Piece::Disk { file, .. } => self.read(file, first, column.width),
-            };
+            begins = ends;
         }
-        panic!("sample {at} of {}", self.len())
+        Ok(values)
+    }
+
+    /// All samples in pieces of about [`BLOCK_BYTES`], so that what is read at once does not grow with their number.
+    ///
+    /// # Errors
+    /// When there are no features of the select for every sample.
+    pub fn blocks(&self, select: Select) -> Result<impl Iterator<Item = Range<usize>> + use<>, StudyError> {
+        let (n, n_rows) = (self.len(), rows_of(BLOCK_BYTES, self.width(select)?));
+        Ok((0..n).step_by(n_rows).map(move |first| first..n.min(first + n_rows)))
     }
 
     /// The column of a select, complete.
     fn column(&self, select: Select) -> Result<&Column, StudyError> {
         let missing = || self.error("features of every layer", format!("none of {select}"));
         let column = self.columns.get(&select).ok_or_else(missing)?;
-        let n_values: usize = column
-            .parts
-            .iter()
-            .map(|part| match part {
-                Piece::Memory(part) => part.len(),
-                Piece::Disk { n_values, .. } => *n_values,
-            })
-            .sum();
+        let n_values: usize = column.parts.iter().map(Piece::len).sum();
         if n_values != self.len() * column.width {
             let expected = format!("{} features of {select} for {} samples", column.width, self.len());
             return Err(self.error(&expected, format!("{n_values} numbers")));
@@ -205,12 +235,16 @@ impl Bank {
         Ok(column)
     }
 
-    /// Some values of a file.
-    fn read(&self, file: &File, first: usize, n_values: usize) -> Result<Vec<f32>, StudyError> {
-        let mut values = Vec::with_capacity(n_values);
+    /// Some values of a file, behind what is there.
+    fn read(
+        &self,
+        file: &File,
+        first: usize,
+        n_values: usize,
+        values: &mut Vec<f32>,
+    ) -> Result<(), StudyError> {
         read(file, first, n_values, &mut |chunk| values.extend(values_of(chunk)))
-            .map_err(|source| self.failed(source))?;
-        Ok(values)
+            .map_err(|source| self.failed(source))
     }
 
     /// Writes what is in memory behind what is on disk; what cannot be written stays in memory.
@@ -278,6 +312,11 @@ fn read(mut file: &File, first: usize, n_values: usize, each: &mut dyn FnMut(&[u
         left -= now;
     }
     Ok(())
+}
+
+/// Rows of a width that fit into so many bytes, at least one.
+fn rows_of(bytes: usize, width: usize) -> usize {
+    (bytes / size_of::<f32>() / width.max(1)).max(1)
 }
 
 fn bytes_of(values: &[f32]) -> Vec<u8> {
@@ -418,6 +457,35 @@ mod tests {
             merged.features(Select::PIXELS).expect("features").1,
             (0..18).map(|i| i as f32).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn however_many_samples_come_few_are_in_memory() {
+        // A batch is 24 bytes.
+        for n_batches in [5, 50, 500] {
+            let whole = bank(0, n_batches, 100);
+            let in_memory = |column: &Column| -> usize {
+                let parts = column.parts.iter().filter(|part| matches!(part, Piece::Memory(_)));
+                parts.map(|part| part.len() * size_of::<f32>()).sum()
+            };
+            let bytes: usize = whole.columns.values().map(in_memory).sum();
+            assert!(bytes <= 100 && bytes == whole.in_memory_bytes, "{n_batches} batches: {bytes}");
+        }
+    }
+
+    #[test]
+    fn blocks_cover_every_sample_once_and_hold_their_rows() {
+        for memory_bytes in [usize::MAX, 30, 0] {
+            let whole = bank(0, 5, memory_bytes);
+            let blocks: Vec<Range<usize>> = whole.blocks(Select::PIXELS).expect("there").collect();
+            assert_eq!(blocks, [0..10]);
+            for samples in [0..10, 3..7, 4..4, 9..10] {
+                let rows = whole.rows(Select::PIXELS, samples.clone()).expect("there");
+                let expected: Vec<f32> = (3 * samples.start..3 * samples.end).map(|i| i as f32).collect();
+                assert_eq!(rows, expected, "{samples:?} of {memory_bytes}");
+            }
+        }
+        assert_eq!((rows_of(BLOCK_BYTES, 768), rows_of(8, 100)), (1365, 1));
     }
 
     #[test]

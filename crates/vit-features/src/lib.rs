@@ -13,7 +13,7 @@ mod layers;
 mod select;
 mod study;
 
-pub use bank::Bank;
+pub use bank::{BANK_BYTES, BLOCK_BYTES, Bank};
 pub use error::StudyError;
 pub use extract::{Features, extract};
 pub use findings::{CORRECT, Findings, Maps, PatchMap, Showcase};

@@ -66,6 +66,7 @@ pub(super) fn tell(config: &CkaConfig, shapes: &Shapes, layers: &[Layer], alike:
             continue;
         }
         if models.len() > 2 {
+            matrix.add_models(&mut findings);
             matrix.add_whole(&mut findings);
         }
         for (a, b) in pairs_of_models(models.len()) {
@@ -79,6 +80,15 @@ pub(super) fn tell(config: &CkaConfig, shapes: &Shapes, layers: &[Layer], alike:
             "For every layer of a model, the layer of another model that is most alike. Nearest layers that rise \
              together say that both models pass the same stages; a model whose layers all point to one place of the \
              other has left the rest out.",
+        ));
+    }
+    if models.len() > 1 && config.places != Places::Residuals {
+        let table = same_depth(&matrices);
+        findings.story.push(Block::Table(table.name.clone()));
+        findings.tables.push(table.note(
+            "Every layer of the shallower model beside the layer of the other at the same relative depth. Models that were \
+             trained alike and differ in early layers have not settled on them; where they differ late, what is asked of \
+             them differs.",
         ));
     }
     let table = samples(config, layers, alike);
@@ -260,6 +270,50 @@ impl Matrix<'_> {
         findings.figures.push(Figure::new(name, title, caption, data));
     }
 
+    /// Layers of two models at the same relative depth: each of the shallower one, with its partner.
+    fn at_the_same_depth(&self, a: usize, b: usize) -> Vec<(usize, usize)> {
+        let (rows, columns) = (self.of(a), self.of(b));
+        let is_shallower = rows.len() <= columns.len();
+        let (few, many) = if is_shallower { (rows, columns) } else { (columns, rows) };
+        let partner = |i: usize| match few.len() {
+            1 => many.len() - 1,
+            n => (i * (many.len() - 1) + (n - 1) / 2) / (n - 1),
+        };
+        let pairs = few.iter().enumerate().map(|(i, &layer)| (layer, many[partner(i)]));
+        pairs.map(|(few, many)| if is_shallower { (few, many) } else { (many, few) }).collect()
+    }
+
+    /// How alike two models are, over all depths.
+    fn mean_at_the_same_depth(&self, a: usize, b: usize) -> f64 {
+        let pairs = self.at_the_same_depth(a, b);
+        pairs.iter().map(|&(i, j)| self.values[[i, j]]).sum::<f64>() / pairs.len().max(1) as f64
+    }
+
+    /// Every model beside every other, as one heatmap: which of them are a family.
+    fn add_models(&self, findings: &mut Findings) {
+        let n = self.models.len();
+        let row = |a: usize| (0..n).map(|b| self.mean_at_the_same_depth(a, b)).collect::<Vec<f64>>();
+        let caption = format!(
+            "Each cell is the mean CKA ({} tokens) of the layers of two models at the same relative depth. A light square is a \
+             family: models that lay images out alike, layer by layer. A mean hides at which depth they part; the whole \
+             matrix below shows it, and whether what is alike is of use neither says.",
+            self.config.tokens.name()
+        );
+        let data = FigureData::Heatmap {
+            row_labels: self.models.to_vec(),
+            col_labels: self.models.to_vec(),
+            x_label: String::new(),
+            y_label: String::new(),
+            values: (0..n).map(row).collect(),
+            range: Some((0.0, 1.0)),
+            unit: "mean CKA".into(),
+        };
+        let name = format!("{}-models", self.estimator.name());
+        let title = format!("Which models are alike ({})", self.how());
+        findings.story.push(Block::Figure(name.clone()));
+        findings.figures.push(Figure::new(name, title, caption, data));
+    }
+
     /// Every layer of every model beside every other, as one heatmap.
     fn add_whole(&self, findings: &mut Findings) {
         let layers: Vec<usize> = (0..self.layers.len()).collect();
@@ -334,6 +388,28 @@ fn nearest(matrices: &[Matrix]) -> Table {
     table
 }
 
+/// For every pair of models their layers at the same relative depth.
+fn same_depth(matrices: &[Matrix]) -> Table {
+    let columns = ["estimator", "model", "layer", "other model", "its layer", "CKA"];
+    let mut table = Table::new("same_depth", "Layers of two models at the same depth", columns);
+    for matrix in matrices {
+        let n = matrix.models.len();
+        for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
+            for (i, j) in matrix.at_the_same_depth(a, b) {
+                table.push([
+                    Cell::from(matrix.estimator.name()),
+                    Cell::from(matrix.models[a].as_str()),
+                    Cell::from(matrix.layers[i].name.as_str()),
+                    Cell::from(matrix.models[b].as_str()),
+                    Cell::from(matrix.layers[j].name.as_str()),
+                    Cell::from(matrix.values[[i, j]]),
+                ]);
+            }
+        }
+    }
+    table
+}
+
 /// How the numbers were come by.
 fn samples(config: &CkaConfig, layers: &[Layer], alike: &Alike) -> Table {
     let mut table = Table::new("samples", "What the numbers are made of", ["estimator", "images", "groups"]);
@@ -372,4 +448,45 @@ fn samples(config: &CkaConfig, layers: &[Layer], alike: &Alike) -> Table {
         note.push_str(&format!(" The same for every image, and so given as 0: {}.", names.join(", ")));
     }
     table.note(note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn layers_stand_beside_those_of_the_same_relative_depth() {
+        let layer = |model: usize, block: usize| Layer {
+            model,
+            block,
+            site: Site::Block(block),
+            selects: Vec::new(),
+            width: 1,
+            name: format!("block{block}.cls"),
+        };
+        // Two blocks, then four: the first and the last of both meet.
+        let layers: Vec<Layer> = (0..2).map(|i| layer(0, i)).chain((0..4).map(|i| layer(1, i))).collect();
+        let values = array![
+            [1.0, 0.5, 0.9, 0.1, 0.2, 0.3],
+            [0.5, 1.0, 0.1, 0.2, 0.3, 0.7],
+            [0.9, 0.1, 1.0, 0.5, 0.5, 0.5],
+            [0.1, 0.2, 0.5, 1.0, 0.5, 0.5],
+            [0.2, 0.3, 0.5, 0.5, 1.0, 0.5],
+            [0.3, 0.7, 0.5, 0.5, 0.5, 1.0],
+        ];
+        let models = ["a".to_owned(), "b".to_owned()];
+        let matrix = Matrix {
+            config: &CkaConfig::default(),
+            estimator: Estimator::Minibatch,
+            layers: &layers,
+            models: &models,
+            values: &values,
+        };
+        assert_eq!(matrix.at_the_same_depth(0, 1), [(0, 2), (1, 5)]);
+        assert_eq!(matrix.at_the_same_depth(1, 0), [(2, 0), (5, 1)]);
+        assert_eq!(matrix.at_the_same_depth(1, 1), [(2, 2), (3, 3), (4, 4), (5, 5)]);
+        assert!((matrix.mean_at_the_same_depth(0, 1) - 0.8).abs() < 1e-12);
+        assert_eq!(same_depth(&[matrix]).rows.len(), 2);
+    }
 }

@@ -2,15 +2,15 @@
 
 mod told;
 
-use crate::attention_on_host::needs_images;
+use crate::attention_on_host::{needs_images, needs_layers};
 use report::{Block, Info, Recipe, RecipeError, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_core::{Grid, Site};
 use vit_data::LabelMap;
 use vit_features::{
-    Accumulate, Arrays, Bank, BatchInfo, Findings, Needs, Part, Place, Role, Select, Shapes, Study,
-    StudyError, Taken,
+    Accumulate, Arrays, BANK_BYTES, Bank, BatchInfo, Findings, Needs, Part, Place, Role, Select, Shapes,
+    Study, StudyError, Taken,
 };
 
 /// What is clustered.
@@ -82,7 +82,7 @@ impl Default for ClusteringConfig {
             n_starts: 10,
             max_rounds: 300,
             compat: Compat::None,
-            memory_mib: 32,
+            memory_mib: BANK_BYTES >> 20,
         }
     }
 }
@@ -262,10 +262,11 @@ impl Study for Clustering {
 
     fn needs(config: &ClusteringConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let wanted = config.wanted(shapes);
-        if wanted.is_empty() || shapes.blocks.is_empty() {
+        needs_layers(Self::INFO.name, shapes)?;
+        if wanted.is_empty() {
             return Err(StudyError::Model {
                 study: Self::INFO.name.into(),
-                needs: if wanted.is_empty() { "a class token (of = [\"cls\"])" } else { "layers" }.into(),
+                needs: "a class token (of = [\"cls\"])".into(),
                 found: "a model without".into(),
                 model: shapes.model.clone(),
             });

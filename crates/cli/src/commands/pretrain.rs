@@ -16,7 +16,7 @@ use crate::settings::{Settings, secs_since_1970};
 use crate::studies::sentence;
 use anyhow::{Context, anyhow, bail};
 use report::store::write_file;
-use report::{Block, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Report, Series, recipe};
+use report::{Block, Card, Figure, FigureData, ImageGrid, Kind, LinePlot, Metric, Report, Series, recipe};
 use serde_json::Value;
 use ssl_pretrain::OBJECTIVES;
 use std::path::Path;
@@ -175,7 +175,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     )));
     let numbers = report.metrics.iter().map(|metric| {
         let note = if metric.unit == "ratio" { "held out" } else { "" };
-        (metric.name.clone(), report::short_number(metric.value), note.to_owned())
+        Card::new(metric.name.clone(), report::short_number(metric.value), note)
     });
     let numbers = Block::Numbers(numbers.collect());
     report.story.push(numbers);

@@ -3,7 +3,7 @@
 use crate::args::{Common, Saying};
 use crate::outcome::Done;
 use anyhow::bail;
-use report::{Block, Figure, Kind, Metric, Provenance, Report, Table};
+use report::{Block, Card, Figure, Kind, Metric, Provenance, Report, Table};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -179,10 +179,18 @@ fn joined(labels: &[String], reports: Vec<Report>) -> Report {
     let title = format!("{} runs side by side", reports.len());
     let (model, data) = (list(|report| &report.model), list(|report| &report.data));
     let mut whole = Report::new("report", kind, title, model, data, provenance(labels, &reports));
-    let cards = labels.iter().zip(&reports).filter_map(|(label, report)| card(label, report));
+    let own = |idx: usize, name: &str| format!("run{}-{name}", idx + 1);
+    let card = |(idx, (label, report)): (usize, (&String, &Report))| {
+        let card = card(label, report)?;
+        Some(match report.tables.first() {
+            Some(table) => card.from_table(own(idx, &table.name)),
+            None => card,
+        })
+    };
+    let cards = labels.iter().zip(&reports).enumerate().filter_map(card);
     whole.story.push(Block::Numbers(cards.collect()));
     for (idx, (label, report)) in labels.iter().zip(reports).enumerate() {
-        let own = |name: &str| format!("run{}-{name}", idx + 1);
+        let own = |name: &str| own(idx, name);
         whole.story.push(Block::Heading(label.clone()));
         whole.story.push(Block::Text(format!("`{}` on {}.", report.model, report.data)));
         for block in report.reading_order() {
@@ -204,12 +212,12 @@ fn joined(labels: &[String], reports: Vec<Report>) -> Report {
 }
 
 /// The number that a run is known by.
-fn card(label: &str, report: &Report) -> Option<(String, String, String)> {
+fn card(label: &str, report: &Report) -> Option<Card> {
     let metrics = &report.metrics;
     let best = metrics.iter().find(|metric| metric.name.starts_with("best."));
     let metric = best.or_else(|| metrics.iter().find(|metric| metric.layer.is_none())).or(metrics.first())?;
     let unit = if metric.unit.is_empty() { String::new() } else { format!(", {}", metric.unit) };
-    Some((label.to_owned(), report::short_number(metric.value), format!("{}{unit}", metric.name)))
+    Some(Card::new(label, report::short_number(metric.value), format!("{}{unit}", metric.name)))
 }
 
 /// Where the numbers of several runs come from.
@@ -276,7 +284,7 @@ mod tests {
         assert!(whole.table("run2-t").is_some() && whole.figure("run1-f").is_some());
         assert!(whole.metrics.iter().all(|metric| metric.params.contains_key("run")));
         let Block::Numbers(cards) = &whole.story[0] else { panic!("cards first") };
-        assert_eq!(cards[0], ("knn: a".into(), "0.5".into(), "best.top1, ratio".into()));
+        assert_eq!(cards[0], Card::new("knn: a", "0.5", "best.top1, ratio").from_table("run1-t"));
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub(super) const RECIPES: &[Case] = &[
         "pretrain tiny.toml --set options.mask_ratio=0.99",
         &["mask ratio", "0 kept"],
     ),
+    (
+        "more than all of the data",
+        "compare --recipe part-shapes --set train.0.data_share=1.5",
+        &["train.supervised.data_share", "above 0, at most 1", "1.5"],
+    ),
     ("no epochs", "pretrain tiny.toml --set train.epochs=0", &["train.epochs", "above 0", "0"]),
     (
         "no accumulation",

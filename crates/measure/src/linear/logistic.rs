@@ -1,6 +1,6 @@
 //! Multinomial logistic regression: the minimum of the penalized cross-entropy, by L-BFGS.
 
-use super::{Linear, ROWS, Samples, in_f64};
+use super::{Linear, Samples, in_f64, rows_at_once};
 use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub fn loss_and_gradient(samples: &Samples, lambda: f64, at: &Linear) -> (f64, L
     assert_eq!((rows.nrows(), width), (labels.len(), at.weights.ncols()), "logistic: sizes differ");
     let mut gradient = Linear::zeros(n_classes, width);
     let mut loss = 0.0;
-    for chosen in samples.of.chunks(ROWS) {
+    for chosen in samples.of.chunks(rows_at_once(samples.rows.ncols())) {
         let block = in_f64(rows, chosen);
         let mut scores = Array2::<f64>::zeros((chosen.len(), n_classes));
         scores += &at.bias;

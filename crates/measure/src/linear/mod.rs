@@ -60,7 +60,8 @@ impl Linear {
     pub fn scores(&self, rows: ArrayView2<f32>, of: &[usize]) -> Array2<f64> {
         assert_eq!(rows.ncols(), self.weights.ncols(), "scores: features and classifier differ in width");
         let mut scores = Array2::zeros((of.len(), self.weights.nrows()));
-        for (chosen, mut out) in of.chunks(ROWS).zip(scores.axis_chunks_iter_mut(Axis(0), ROWS)) {
+        let n_rows = rows_at_once(rows.ncols());
+        for (chosen, mut out) in of.chunks(n_rows).zip(scores.axis_chunks_iter_mut(Axis(0), n_rows)) {
             out.assign(&self.bias);
             general_mat_mul(1.0, &in_f64(rows, chosen), &self.weights.t(), 1.0, &mut out);
         }
@@ -68,8 +69,10 @@ impl Linear {
     }
 }
 
-/// Rows that are turned into `f64` at once.
-const ROWS: usize = 1024;
+/// Rows of a width that are turned into `f64` at once: some two megabytes.
+fn rows_at_once(width: usize) -> usize {
+    ((2 << 20) / size_of::<f64>() / width.max(1)).clamp(64, 1024)
+}
 
 /// Some rows in `f64`.
 fn in_f64(rows: ArrayView2<f32>, of: &[usize]) -> Array2<f64> {

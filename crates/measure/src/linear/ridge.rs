@@ -1,6 +1,6 @@
 //! Ridge regression onto one-against-all targets, in closed form.
 
-use super::{Linear, ROWS, Samples, cholesky, in_f64, part};
+use super::{Linear, Samples, cholesky, in_f64, part, rows_at_once};
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, Axis, Slice};
@@ -41,7 +41,7 @@ impl Moments {
             xx: Array2::zeros((width, width)),
             xy: Array2::zeros((width, n_classes)),
         };
-        for chosen in of.chunks(ROWS) {
+        for chosen in of.chunks(rows_at_once(width)) {
             let block = in_f64(rows, chosen);
             let mut of_class = Array2::<f64>::from_elem((chosen.len(), n_classes), -1.0);
             for (i, &row_idx) in chosen.iter().enumerate() {
@@ -113,6 +113,100 @@ impl Moments {
     }
 }
 
+/// The same regressions where samples are fewer than features: from products of samples instead of features.
+///
+/// With `K = X̃ X̃ᵀ` of centered rows, `W = αᵀ X̃`, `(K + n λ I) α = Ỹ`: the minimum of [`Moments::solve`], at the cost of
+/// factors `[n, n]` instead of `[D, D]`. No penalty is on the bias.
+///
+/// Memory: `n²` numbers of 8 bytes, twice while it is solved.
+///
+/// # Source
+/// Saunders, Gammerman and Vovk, 1998 (ridge regression in dual variables).
+#[derive(Clone, Debug)]
+pub struct Products<'a> {
+    samples: Samples<'a>,
+    /// `[D]`
+    mean_x: Array1<f64>,
+    /// `[K]`
+    mean_y: Array1<f64>,
+    /// `Ỹ`, `[n, K]`
+    away_y: Array2<f64>,
+    /// `K`, `[n, n]`, the lower triangle.
+    products: Array2<f64>,
+}
+
+impl<'a> Products<'a> {
+    /// The products of some samples, in `f64`.
+    ///
+    /// # Panics
+    /// If there are no samples, rows and labels differ in number, or a label is not below `n_classes`.
+    pub fn of(samples: &Samples<'a>, n_classes: usize) -> Self {
+        let Samples { rows, labels, of } = *samples;
+        assert_eq!(rows.nrows(), labels.len(), "products: rows and labels differ in number");
+        assert!(!of.is_empty(), "products: no samples");
+        let (n, n_rows) = (of.len(), rows_at_once(rows.ncols()));
+        let mut away_y = Array2::<f64>::from_elem((n, n_classes), -1.0);
+        let mut mean_x = Array1::<f64>::zeros(rows.ncols());
+        for (i, &row_idx) in of.iter().enumerate() {
+            let label = labels[row_idx] as usize;
+            assert!(label < n_classes, "products: label {label} of {n_classes} classes");
+            away_y[[i, label]] = 1.0;
+            mean_x.zip_mut_with(&rows.row(row_idx), |sum, &x| *sum += f64::from(x));
+        }
+        mean_x /= n as f64;
+        let mean_y = away_y.sum_axis(Axis(0)) / n as f64;
+        away_y -= &mean_y;
+        let centered = |chosen: &[usize]| in_f64(rows, chosen) - &mean_x;
+        let mut products = Array2::<f64>::zeros((n, n));
+        products.axis_chunks_iter_mut(Axis(0), n_rows).into_par_iter().enumerate().for_each(
+            |(block_idx, mut out)| {
+                let first = block_idx * n_rows;
+                let last = first + out.nrows();
+                let own = centered(&of[first..last]);
+                for (other_idx, others) in of[..last].chunks(n_rows).enumerate() {
+                    let columns = other_idx * n_rows..other_idx * n_rows + others.len();
+                    let mut out = out.slice_axis_mut(Axis(1), Slice::from(columns));
+                    general_mat_mul(1.0, &own, &centered(others).t(), 0.0, &mut out);
+                }
+            },
+        );
+        Self { samples: *samples, mean_x, mean_y, away_y, products }
+    }
+
+    /// The ridge regression with the penalty `lambda`, as [`Moments::solve`] has it.
+    ///
+    /// # Panics
+    /// If `lambda` is not above 0.
+    pub fn solve(&self, lambda: f64) -> Linear {
+        self.solve_in(self.products.clone(), lambda)
+    }
+
+    /// The same, for the last penalty: the products are factored where they are.
+    ///
+    /// # Panics
+    /// As [`solve`](Self::solve).
+    pub fn into_solution(mut self, lambda: f64) -> Linear {
+        let products = std::mem::take(&mut self.products);
+        self.solve_in(products, lambda)
+    }
+
+    fn solve_in(&self, mut a: Array2<f64>, lambda: f64) -> Linear {
+        assert!(lambda > 0.0, "ridge: a penalty of {lambda}");
+        let Samples { rows, of, .. } = self.samples;
+        let mut alpha = self.away_y.clone();
+        a.diag_mut().iter_mut().for_each(|x| *x += lambda * of.len() as f64);
+        cholesky::factor(&mut a);
+        cholesky::solve(&a, &mut alpha);
+        let mut weights = Array2::zeros((self.mean_y.len(), rows.ncols())); // [K, D]
+        let n_rows = rows_at_once(rows.ncols());
+        for (chosen, alpha) in of.chunks(n_rows).zip(alpha.axis_chunks_iter(Axis(0), n_rows)) {
+            general_mat_mul(1.0, &alpha.t(), &(in_f64(rows, chosen) - &self.mean_x), 1.0, &mut weights);
+        }
+        let bias = &self.mean_y - &weights.dot(&self.mean_x);
+        Linear { weights, bias }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +254,23 @@ mod tests {
         let all: Vec<usize> = (0..40).collect();
         let (whole, parts) = (of(&all).solve(0.1), of(&all[..13]).plus(&of(&all[13..])).solve(0.1));
         assert!((&whole.weights - &parts.weights).iter().all(|x| x.abs() < 1e-12));
+    }
+
+    #[test]
+    fn products_of_samples_give_the_regression_of_products_of_features() {
+        for (n, width) in [(40, 5), (90, 700)] {
+            let (rows, labels) = example(n, width);
+            let of: Vec<usize> = (0..n).filter(|i| i % 4 > 0).rev().collect();
+            let samples = Samples { rows: rows.view(), labels: &labels, of: &of };
+            for lambda in [1e-2, 3.0] {
+                let by_features = Moments::of(&samples, 3).solve(lambda);
+                let by_samples = Products::of(&samples, 3).solve(lambda);
+                let away =
+                    (&by_features.weights - &by_samples.weights).iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                assert!(away < 1e-9, "{n} samples of {width}, penalty {lambda}: {away}");
+                assert!((&by_features.bias - &by_samples.bias).iter().all(|x| x.abs() < 1e-9));
+                assert_eq!(Products::of(&samples, 3).into_solution(lambda), by_samples);
+            }
+        }
     }
 }

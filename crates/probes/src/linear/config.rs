@@ -5,6 +5,7 @@ use crate::by_layer::{check_tokens, with_kind};
 use measure::linear::descent::{BatchNorm, Descent, Rule, Schedule};
 use report::{Recipe, RecipeError, short_number};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use vit_features::BANK_BYTES;
 
 /// The options of [`LinearProbe`](super::LinearProbe).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ impl Default for LinearConfig {
         Self {
             tokens: vec!["cls".into(), "mean".into()],
             n_held_out: 2000,
-            memory_mib: 16,
+            memory_mib: BANK_BYTES >> 20,
             ensemble: Ensemble::default(),
             solver: Solver::default(),
         }
@@ -164,6 +165,14 @@ pub struct Ridge {
 impl Default for Ridge {
     fn default() -> Self {
         Self { log2_lambdas: [-20, 10] }
+    }
+}
+
+impl Ridge {
+    /// The penalties, the strongest first: of equals it is chosen.
+    pub(super) fn lambdas(&self) -> Vec<f64> {
+        let [low, high] = self.log2_lambdas;
+        (low..=high).rev().step_by(2).map(|exponent| 2f64.powi(exponent)).collect()
     }
 }
 

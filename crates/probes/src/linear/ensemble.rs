@@ -53,7 +53,7 @@ pub(super) fn tell(
     interval: impl Fn(&[bool]) -> Interval,
     findings: &mut Findings,
 ) {
-    let predicted = measure::linear::ranking(asked.scores.view(), 1).column(0).to_vec();
+    let predicted = asked.ranking.column(0).to_vec();
     let right: Vec<bool> = predicted.iter().zip(labels).map(|(ours, label)| ours == label).collect();
     let interval = interval(&right);
     let name = selects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ");

@@ -11,13 +11,14 @@ pub use ensemble::Ensemble;
 use crate::by_layer::{self, Scored, Words, at, candidates};
 use crate::held_out::{held_out, the_others};
 use measure::interval::{Bootstrap, accuracy_interval};
-use measure::linear::ranking;
+use measure::linear::{Linear, ranking};
 use measure::vote::{RANKED, top1, top5};
 use ndarray::{Array2, Axis, ShapeError, concatenate};
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
 use serde::{Deserialize, Serialize};
 pub(crate) use solve::{Answer, Task, solve};
+use std::ops::Range;
 use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// A linear classifier on frozen features, at every layer from one forward.
@@ -177,8 +178,8 @@ fn with_ensemble(config: &LinearConfig, shapes: &Shapes, mut selects: Vec<Select
 struct Asked {
     select: Select,
     answer: Answer,
-    /// Scores of the test side, `[m, K]`.
-    scores: Array2<f64>,
+    /// The first classes of every test sample, `[m, RANKED]`.
+    ranking: Array2<u32>,
 }
 
 fn ask(
@@ -192,7 +193,7 @@ fn ask(
     let answer = solve(
         &config.solver,
         Task {
-            rows: matrix(train, selects)?,
+            rows: matrix(train, selects, 0..train.len())?,
             labels: train.labels(),
             fit,
             held_out,
@@ -200,22 +201,39 @@ fn ask(
             seed: shapes.seed,
         },
     );
-    let all: Vec<usize> = (0..test.len()).collect();
-    let scores = answer.classifier.scores(matrix(test, selects)?.view(), &all);
-    let select = selects[0];
-    if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
-        let expected = "a learning rate at which the classifier stays finite";
-        return Err(value_error(expected, format!("a score of {score} on {select}")));
-    }
-    Ok(Asked { select, answer, scores })
+    let ranked = |scores: Array2<f64>| ranking(scores.view(), RANKED);
+    let ranking = test_scores(&answer.classifier, test, selects, &ranked)?;
+    Ok(Asked { select: selects[0], answer, ranking })
 }
 
-/// The features of selects side by side.
-fn matrix(bank: &Bank, selects: &[Select]) -> Result<Array2<f32>, StudyError> {
+/// What a classifier says of the test side, read in blocks: of each block's scores `[b, K]` what `keep` makes of them.
+fn test_scores<T: Clone>(
+    classifier: &Linear,
+    test: &Bank,
+    selects: &[Select],
+    keep: &dyn Fn(Array2<f64>) -> Array2<T>,
+) -> Result<Array2<T>, StudyError> {
+    let mut kept = Vec::new();
+    for samples in test.blocks(selects[0])? {
+        let all: Vec<usize> = (0..samples.len()).collect();
+        let scores = classifier.scores(matrix(test, selects, samples)?.view(), &all);
+        if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+            let expected = "a learning rate at which the classifier stays finite";
+            return Err(value_error(expected, format!("a score of {score} on {}", selects[0])));
+        }
+        kept.push(keep(scores));
+    }
+    let views: Vec<_> = kept.iter().map(|kept| kept.view()).collect();
+    concatenate(Axis(0), &views)
+        .map_err(|error| value_error("at least one block of test samples", error.to_string()))
+}
+
+/// Some samples' features of selects, side by side.
+fn matrix(bank: &Bank, selects: &[Select], samples: Range<usize>) -> Result<Array2<f32>, StudyError> {
     let wrong = |error: ShapeError| value_error("as many features as labels", error.to_string());
     let of = |&select: &Select| {
-        let (width, values) = bank.features(select)?;
-        Array2::from_shape_vec((bank.len(), width), values).map_err(wrong)
+        let values = bank.rows(select, samples.clone())?;
+        Array2::from_shape_vec((samples.len(), bank.width(select)?), values).map_err(wrong)
     };
     let mut parts = selects.iter().map(of).collect::<Result<Vec<_>, _>>()?;
     if parts.len() == 1 {
@@ -237,8 +255,7 @@ fn findings(
     let chosen = config.solver.setting();
     let mut findings = Findings::default();
     let mut scored = Vec::new();
-    for Asked { select, answer, scores } in answers {
-        let ranking = ranking(scores.view(), RANKED);
+    for Asked { select, answer, ranking } in answers {
         let predicted = ranking.column(0).to_vec();
         let setting = answer.settings[answer.chosen];
         let params = vec![("solver", config.solver.kind().into()), (chosen, setting.into())];
@@ -274,7 +291,8 @@ fn findings(
     let best = by_layer::tell(&words, shapes, n_classes, &scored, &mut findings)?;
     sweep(config, answers, &mut findings);
     let best = &answers[best];
-    mistakes::tell(shapes, (test.labels(), test.indices()), best.select, &best.scores, &mut findings);
+    let scores = test_scores(&best.answer.classifier, test, &[best.select], &|scores| scores)?;
+    mistakes::tell(shapes, (test.labels(), test.indices()), best.select, &scores, &mut findings);
     Ok(findings)
 }
 

@@ -3,7 +3,7 @@
 use super::config::{Input, Solver};
 use measure::linear::descent::{Descent, Lesson, train};
 use measure::linear::logistic::{Stop, fit};
-use measure::linear::ridge::Moments;
+use measure::linear::ridge::{Moments, Products};
 use measure::linear::scale::Scale;
 use measure::linear::{Linear, Samples, ranking};
 use measure::vote::top1;
@@ -61,14 +61,17 @@ pub(crate) fn solve(solver: &Solver, mut task: Task) -> Answer {
     let answer = match solver {
         Solver::Sgd(sgd) => descend(&task, &sgd.descent(), &sgd.base_lrs, &all),
         Solver::Lars(lars) => descend(&task, &lars.descent(), &lars.base_lrs, &all),
+        // With fewer samples than features, products of samples cost less than products of features.
+        Solver::Ridge(ridge) if all.len() < task.rows.ncols() => {
+            let fit = task.products(task.fit);
+            let on_all = |lambda: f64, _: Option<&Linear>| task.products(&all).into_solution(lambda);
+            task.choose(ridge.lambdas(), |lambda, _| fit.solve(lambda), on_all)
+        }
         Solver::Ridge(ridge) => {
-            let [low, high] = ridge.log2_lambdas;
-            // The strongest first: of equals it is chosen.
-            let lambdas = (low..=high).rev().step_by(2).map(|exponent| 2f64.powi(exponent)).collect();
             let moments = |of: &[usize]| Moments::of(&task.samples(of), task.n_classes);
             let (fit, held_out) = (moments(task.fit), moments(task.held_out));
             let whole = fit.plus(&held_out);
-            task.choose(lambdas, |lambda, _| fit.solve(lambda), |lambda, _| whole.solve(lambda))
+            task.choose(ridge.lambdas(), |lambda, _| fit.solve(lambda), |lambda, _| whole.solve(lambda))
         }
         Solver::Logistic(logistic) => {
             let stop = Stop { gradient: logistic.tolerance, max_steps: logistic.max_steps };
@@ -91,6 +94,10 @@ pub(crate) fn solve(solver: &Solver, mut task: Task) -> Answer {
 impl Task<'_> {
     fn samples<'a>(&'a self, of: &'a [usize]) -> Samples<'a> {
         Samples { rows: self.rows.view(), labels: self.labels, of }
+    }
+
+    fn products<'a>(&'a self, of: &'a [usize]) -> Products<'a> {
+        Products::of(&self.samples(of), self.n_classes)
     }
 
     /// The share of held-out samples that a classifier gets right.

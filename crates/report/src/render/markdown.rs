@@ -3,7 +3,7 @@
 use super::escape::markdown as escape;
 use super::figure_files;
 use super::number::{column, duration, short};
-use crate::{Block, Cell, Metric, Report, Table};
+use crate::{Block, Card, Cell, Metric, Report, Table};
 
 impl Report {
     /// The report as Markdown; figures are links to the files that [`write`](Self::write) stores.
@@ -23,7 +23,7 @@ impl Report {
                     out.push('\n');
                 }
                 Block::Numbers(cards) => {
-                    for (label, value, note) in cards {
+                    for Card { label, value, note, .. } in cards {
                         let note =
                             if note.is_empty() { String::new() } else { format!(" ({})", escape(note)) };
                         out.push_str(&format!("- {}: **{}**{note}\n", escape(label), escape(value)));
@@ -196,7 +196,7 @@ mod tests {
     fn a_story_is_told_in_its_order() {
         let mut report = tiny();
         report.story = vec![
-            Block::Numbers(vec![("best".into(), "0.913".into(), "block 11".into())]),
+            Block::Numbers(vec![Card::new("best", "0.913", "block 11")]),
             Block::Figure("f".into()),
             Block::Text("One.\n\nTwo <b>.".into()),
         ];

@@ -1,6 +1,6 @@
 //! What every report must keep before it is stored.
 
-use crate::{Block, Cell, Figure, FigureData, Metric, Report, ReportError, Series, Table};
+use crate::{Block, Card, Cell, Figure, FigureData, Metric, Report, ReportError, Series, Table};
 use std::collections::BTreeSet;
 
 impl Report {
@@ -39,6 +39,13 @@ impl Report {
             let missing = match block {
                 Block::Table(name) if self.table(name).is_none() => ("table", name),
                 Block::Figure(name) if self.figure(name).is_none() => ("figure", name),
+                Block::Numbers(cards) => {
+                    let unknown = |card: &&Card| !card.table.is_empty() && self.table(&card.table).is_none();
+                    match cards.iter().find(unknown) {
+                        Some(card) => ("table", &card.table),
+                        None => continue,
+                    }
+                }
                 _ => continue,
             };
             let expected = format!("a {} of this report", missing.0);

@@ -57,6 +57,19 @@ async function check(html, width, height) {
       svg.dispatchEvent(new win.PointerEvent("pointerleave", at));
       one.rests = tip.hidden;
     }
+    const drawn_table = figure.querySelector("details.drawn");
+    if (svg && marks.length > 0 && drawn_table) {
+      // A click on a mark opens the numbers below, at its row.
+      const [mark] = marks[marks.length >> 1], at = { bubbles: true, cancelable: true };
+      mark.dispatchEvent(new win.PointerEvent("pointermove", at));
+      mark.dispatchEvent(new win.PointerEvent("pointerdown", at));
+      mark.dispatchEvent(new win.PointerEvent("click", at));
+      await frames();
+      const here = drawn_table.querySelectorAll("tr.here");
+      one.leads = drawn_table.open && here.length === 1 && here[0].dataset.r === mark.dataset.r;
+      svg.dispatchEvent(new win.PointerEvent("pointerleave", at));
+      drawn_table.open = false;
+    }
     if (svg && marks.length > 0) {
       room.focus({ preventScroll: true });
       for (const key of ["ArrowRight", "ArrowRight", "End", "Escape"]) {
@@ -74,7 +87,7 @@ async function check(html, width, height) {
     const room = table.parentElement;
     return { rows: table.tBodies[0].rows.length, scrolls: getComputedStyle(room).overflowX, wider_than_page: room.getBoundingClientRect().right > win.innerWidth + 1 };
   });
-  const table = [...doc.querySelectorAll("table")].find((one) => one.tBodies[0].rows.length > 1);
+  const table = [...doc.querySelectorAll("table")].find((one) => one.tBodies[0].rows.length > 1 && !one.closest(".drawn"));
   if (table) {
     const cells = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
     const before = cells();

@@ -3,7 +3,7 @@
 use report::{Metric, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_features::CORRECT;
+use vit_features::{CORRECT, StudyError};
 use vit_train::Preview;
 
 /// What a model is in the comparison.
@@ -26,6 +26,8 @@ pub(super) struct Answers {
     pub model: String,
     /// The run's seed.
     pub seed: u64,
+    /// The untrained model whose weights were drawn as this one's were at first; none where that is not known.
+    pub floor: Option<String>,
     /// Study → what it found; of its arrays only [`CORRECT`] is kept.
     pub studies: BTreeMap<String, Report>,
     /// (study, model) → why it could not be asked.
@@ -54,6 +56,34 @@ pub(super) fn mean_over(values: &[f64]) -> f64 {
 }
 
 impl Answers {
+    /// Nothing yet.
+    pub(super) fn new(model: &str, seed: u64) -> Self {
+        Self {
+            model: model.into(),
+            seed,
+            floor: None,
+            studies: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            own_top1: None,
+            preview: None,
+            curves: Curves::default(),
+        }
+    }
+
+    /// Takes note that a model cannot be asked, in the words of its cell.
+    ///
+    /// # Errors
+    /// Whatever is not a matter of what the model has and the data offers.
+    pub(super) fn leave_out(&mut self, study: &str, model: &str, refusal: StudyError) -> anyhow::Result<()> {
+        let why = match refusal {
+            StudyError::Model { needs, .. } => format!("does not apply: needs {needs}"),
+            StudyError::Offers { needs, .. } => format!("does not apply: the data offers not {needs}"),
+            other => return Err(other.into()),
+        };
+        self.absent.insert((study.to_owned(), model.to_owned()), why);
+        Ok(())
+    }
+
     /// All numbers of a name.
     pub(super) fn metrics<'a>(&'a self, study: &str, name: &'a str) -> impl Iterator<Item = &'a Metric> {
         let metrics = self.studies.get(study).into_iter().flat_map(|report| &report.metrics);
@@ -134,16 +164,7 @@ mod tests {
     fn answers(metrics: Vec<Metric>) -> Answers {
         let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
         report.metrics = metrics;
-        let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers {
-            model: "m".into(),
-            seed: 0,
-            studies,
-            absent: BTreeMap::new(),
-            own_top1: None,
-            preview: None,
-            curves: Curves::default(),
-        }
+        Answers { studies: BTreeMap::from([("p".to_owned(), report)]), ..Answers::new("m", 0) }
     }
 
     #[test]

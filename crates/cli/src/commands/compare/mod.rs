@@ -28,6 +28,11 @@ pub(crate) const RAW_PIXELS: &str = "raw-pixels";
 /// The name of the floor with random weights.
 pub(crate) const UNTRAINED: &str = "untrained";
 
+/// The name of the floor with random weights drawn by MAE's scheme.
+pub(crate) const UNTRAINED_MAE: &str = "untrained-mae";
+/// What no model may be called.
+const RESERVED: [&str; 4] = [RAW_PIXELS, UNTRAINED, UNTRAINED_MAE, ALL_MODELS];
+
 /// The folder of what is asked of all models at once.
 pub(crate) const ALL_MODELS: &str = "all-models";
 
@@ -211,6 +216,7 @@ fn trained_models(args: &Args, table: &mut toml::Table) -> anyhow::Result<Vec<to
             name: name.to_owned(),
             objective: recipe.objective,
             drop_path: recipe.drop_path,
+            data_share: 1.0,
             views: recipe.views,
             train: recipe.train,
             options: recipe.options,
@@ -250,7 +256,7 @@ fn given_models(
             continue;
         }
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !plain || [RAW_PIXELS, UNTRAINED, ALL_MODELS].contains(&name) || name.starts_with('.') {
+        if !plain || RESERVED.contains(&name) || name.starts_with('.') {
             bail!(
                 "model: expected a name of letters, digits, `-`, `_` and `.` that is not a floor's; found `{name}`"
             );
@@ -273,7 +279,7 @@ fn given_models(
 /// Removes what a former comparison of these models left, and nothing else.
 fn clear(out: &Path, recipe: &CompareRecipe) -> anyhow::Result<()> {
     let trained = recipe.train.iter().map(|model| model.name.as_str());
-    for name in trained.chain([RAW_PIXELS, UNTRAINED, ALL_MODELS]) {
+    for name in trained.chain(RESERVED) {
         for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
             let file_name = entry.file_name();
             let Some(found) = file_name.to_str() else { continue };
@@ -301,10 +307,14 @@ fn tell(
     seeds: &[u64],
 ) -> anyhow::Result<Report> {
     let test = &plan.sides.test;
-    let mut names = vec![(RAW_PIXELS.to_owned(), Role::RawPixels), (UNTRAINED.to_owned(), Role::Untrained)];
+    let mut names = vec![(RAW_PIXELS.to_owned(), Role::RawPixels)];
+    let floors = [UNTRAINED, UNTRAINED_MAE].into_iter();
+    let floors = floors.filter(|floor| all.iter().any(|answers| answers.model == *floor));
+    names.extend(floors.map(|floor| (floor.to_owned(), Role::Untrained)));
+    let n_floors = names.len();
     names.extend(plan.recipe.train.iter().map(|model| (model.name.clone(), Role::Trained)));
     names.extend(given.iter().map(|(name, _)| (name.clone(), Role::Given)));
-    let shown: Vec<String> = names.iter().skip(2).map(|(name, _)| name.clone()).collect();
+    let shown: Vec<String> = names.iter().skip(n_floors).map(|(name, _)| name.clone()).collect();
     let provenance = plan.settings.provenance(None, toml_recipe::to_json(plan.recipe));
     let title = format!("{} on {}", shown.join(", "), test.data.name());
     let mut report =

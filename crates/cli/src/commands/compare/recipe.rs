@@ -15,6 +15,10 @@ pub(crate) struct TrainedModel {
     /// Drop path rate of the last block, 0–1.
     #[serde(default)]
     pub drop_path: f64,
+    /// The share of the training side that it sees, 0–1, the first samples of every class: a smaller share is part of a greater
+    /// one. What is asked of it afterwards is asked on all samples.
+    #[serde(default = "whole")]
+    pub data_share: f64,
     /// How views are cut; `size_px` and `normalize` must be the comparison's.
     pub views: ViewConfig,
     /// How long and how fast.
@@ -72,6 +76,10 @@ fn one() -> u64 {
     1
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 impl Recipe for CompareRecipe {
     fn check(&self) -> Result<(), RecipeError> {
         for (key, value) in
@@ -91,16 +99,26 @@ impl Recipe for CompareRecipe {
             ));
         }
         for model in &self.train {
-            let reserved = [super::RAW_PIXELS, super::UNTRAINED, super::ALL_MODELS];
+            let reserved = super::RESERVED;
             let plain = model.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             if model.name.is_empty() || !plain || reserved.contains(&model.name.as_str()) {
-                let expected =
-                    "letters, digits, `-`, `_` and `.`, and none of raw-pixels, untrained, all-models";
+                let expected = "letters, digits, `-`, `_` and `.`, and none of raw-pixels, untrained, untrained-mae, all-models";
                 return Err(RecipeError::value("train.name", expected, format!("`{}`", model.name)));
+            }
+            if !(model.data_share > 0.0 && model.data_share <= 1.0) {
+                let key = format!("train.{}.data_share", model.name);
+                return Err(RecipeError::value(&key, "above 0, at most 1", model.data_share.to_string()));
             }
             self.pretraining(model, 0).check()?;
         }
         Ok(())
+    }
+}
+
+impl TrainedModel {
+    /// How many of the training samples it sees.
+    pub(crate) fn n_seen(&self, n_train: usize) -> usize {
+        ((n_train as f64 * self.data_share).round() as usize).clamp(1, n_train.max(1))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Curves, Role};
 use super::recipe::{CompareRecipe, TrainedModel};
-use super::{Plan, RAW_PIXELS, UNTRAINED, model_dir, together};
+use super::{Plan, RAW_PIXELS, UNTRAINED, UNTRAINED_MAE, model_dir, together};
 use crate::data::{Subset, View};
 use crate::health::SCORES;
 use crate::models::Model;
@@ -16,10 +16,11 @@ use report::{Kind, store::write_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use vit_core::weights::ModelConfig;
-use vit_core::{Backbone, arch};
+use vit_core::{Backbone, InitScheme, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry, StudyError};
+use vit_features::{CORRECT, Layers, Models, Passage, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -57,6 +58,7 @@ pub(super) fn check_steps(
     const ENOUGH: f64 = 500.0;
     for (i, model) in recipe.train.iter().enumerate() {
         let (name, per_step) = (&model.name, model.train.samples_per_step());
+        let n_train = model.n_seen(n_train);
         let steps_per_epoch = n_train / per_step;
         if steps_per_epoch == 0 {
             bail!(
@@ -140,10 +142,21 @@ pub(super) fn every_model(
         let untrained = config.init(&plan.settings.device, seed);
         all.push(ask(plan, UNTRAINED, Role::Untrained, Some((&untrained, view)), seed)?);
         keep(UNTRAINED, &untrained, view, seed);
+        let mut floors = vec![UNTRAINED];
         for model in &plan.recipe.train {
             announce(&format!("{}: training, then questions{run}", model.name));
             let (backbone, kept) = train(plan, model, seed)?;
+            // What training gave is measured against the weights that it began with, which are the objective's to draw.
+            let floor = floor_of(&backbone);
+            if !floors.contains(&floor) {
+                floors.push(floor);
+                plan.progress.say(&format!("{floor}: {} before its training{run}", model.name));
+                let untrained = ModelConfig::of(&backbone).init(&plan.settings.device, seed);
+                all.push(ask(plan, floor, Role::Untrained, Some((&untrained, view)), seed)?);
+                keep(floor, &untrained, view, seed);
+            }
             let mut answers = ask(plan, &model.name, Role::Trained, Some((&backbone, view)), seed)?;
+            answers.floor = Some(floor.to_owned());
             keep(&model.name, &backbone, view, seed);
             answers.own_top1 = kept.own_top1;
             answers.preview = kept.preview;
@@ -156,6 +169,14 @@ pub(super) fn every_model(
         all.push(together::ask(plan, &together, &models, first)?);
     }
     Ok(all)
+}
+
+/// The untrained model whose weights are drawn as a model's were.
+fn floor_of(model: &Backbone) -> &'static str {
+    match model {
+        Backbone::Vit(vit) if vit.config.init == InitScheme::Mae => UNTRAINED_MAE,
+        _ => UNTRAINED,
+    }
 }
 
 /// Trains a model, or takes up the one that is there.
@@ -172,7 +193,8 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     }
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
-    let Some(side) = plan.sides.train.clone() else { unreachable!("a comparison has a training side") };
+    let Some(side) = &plan.sides.train else { unreachable!("a comparison has a training side") };
+    let side = share_of(side, model);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     let sides = (&side, Some(&plan.sides.test));
     let monitor = HeldOut::of(&recipe, sides, &plan.settings.device, plan.settings.n_threads)?;
@@ -204,6 +226,14 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     };
     write_file(&kept_file, serde_json::to_string(&kept)?.as_bytes())?;
     Ok((outcome.backbone, kept))
+}
+
+/// The training samples that a model sees.
+fn share_of(side: &Passage, model: &TrainedModel) -> Passage {
+    let all = Subset::of(side.clone());
+    let seen = vit_data::spread_over_classes(all.as_ref(), model.n_seen(side.indices.len()));
+    let indices = seen.into_iter().map(|place| side.indices[place]).collect();
+    Passage { indices: Arc::new(indices), ..side.clone() }
 }
 
 /// What Ctrl-C leaves behind, and the command that goes on with it.
@@ -252,15 +282,7 @@ fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
-    let mut answers = Answers {
-        model: name.into(),
-        seed,
-        studies: BTreeMap::new(),
-        absent: BTreeMap::new(),
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    };
+    let mut answers = Answers::new(name, seed);
     let (view, source, shapes) = match model {
         Some((model, view)) => {
             let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -280,17 +302,11 @@ fn ask(
                 fitting.push((study, kind));
             }
             // What a model does not have is said in the report; the rest is asked.
-            Err(StudyError::Model { needs, .. }) => {
-                plan.progress.detail(&format!("{name}: no {}, which needs {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: needs {needs}"));
+            Err(refusal) => {
+                let study = study.entry.info.name;
+                plan.progress.detail(&format!("{name}: no {study}: {refusal}"));
+                answers.leave_out(study, name, refusal)?;
             }
-            Err(StudyError::Offers { needs, .. }) => {
-                plan.progress.detail(&format!("no {}: the data offers not {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: the data offers not {needs}"));
-            }
-            Err(error) => return Err(error.into()),
         }
     }
     let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();

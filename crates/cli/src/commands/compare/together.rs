@@ -1,6 +1,6 @@
 //! What is asked of all models at once, when each has been asked alone.
 
-use super::answers::{Answers, Curves};
+use super::answers::Answers;
 use super::recipe::CompareRecipe;
 use super::run::find;
 use super::{ALL_MODELS, Plan, model_dir};
@@ -9,7 +9,7 @@ use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies_t
 use report::{Kind, Report, store::write_file};
 use std::collections::BTreeMap;
 use vit_core::Backbone;
-use vit_features::{Lab, Layers, Models, Shapes, Source, StudyError};
+use vit_features::{Lab, Layers, Models, Shapes, Source};
 
 /// The analyses of the recipe that look at several models together.
 pub(super) fn asked(recipe: &CompareRecipe) -> anyhow::Result<Vec<Asked>> {
@@ -32,15 +32,7 @@ pub(super) fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, ALL_MODELS, seed);
-    let mut answers = Answers {
-        model: ALL_MODELS.into(),
-        seed,
-        studies: BTreeMap::new(),
-        absent: BTreeMap::new(),
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    };
+    let mut answers = Answers::new(ALL_MODELS, seed);
     let mut shapes = Vec::new();
     for (name, model, view) in models {
         let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -101,15 +93,7 @@ fn fitting(
     for (place, shapes) in shapes.iter().enumerate() {
         match open_studies(std::slice::from_ref(study), shapes, &plan.sides) {
             Ok(_) => fitting.push(place),
-            Err(StudyError::Model { needs, .. }) => {
-                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
-                answers.absent.insert(at, format!("does not apply: needs {needs}"));
-            }
-            Err(StudyError::Offers { needs, .. }) => {
-                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
-                answers.absent.insert(at, format!("does not apply: the data offers not {needs}"));
-            }
-            Err(error) => return Err(error.into()),
+            Err(refusal) => answers.leave_out(study.entry.info.name, &shapes.model, refusal)?,
         }
     }
     Ok(fitting)

@@ -1,5 +1,6 @@
 //! One offline HTML file: no request leaves it, it reads on a phone, on paper and in the dark.
 
+mod numbers;
 mod page;
 mod picture;
 mod table;
@@ -7,7 +8,7 @@ mod table;
 use super::escape::xml;
 use super::number::short;
 use super::{slug, svg};
-use crate::{Block, Figure, FigureData, Report, Series};
+use crate::{Block, Card, Figure, FigureData, Report, Series};
 
 /// Type, room and color of the page.
 const STYLE: &str = include_str!("page.css");
@@ -48,7 +49,7 @@ impl Report {
             contents.push(("all-metrics".to_owned(), "All metrics".to_owned()));
         }
         contents.push(("provenance".to_owned(), "Provenance".to_owned()));
-        page::page(self, &numbers(&summary), &contents, &body)
+        page::page(self, &self.cards(&summary), &contents, &body)
     }
 
     fn block(&self, block: &Block, counters: &mut Counters) -> String {
@@ -56,7 +57,7 @@ impl Report {
             Block::Heading(_) => String::new(),
             Block::Subheading(text) => format!("<h3>{}</h3>\n", xml(text)),
             Block::Text(text) => prose(text),
-            Block::Numbers(cards) => numbers(cards),
+            Block::Numbers(cards) => self.cards(cards),
             Block::Table(name) => self.table(name).map_or(String::new(), |table| {
                 counters.n_tables += 1;
                 table::table(table, counters.n_tables)
@@ -67,11 +68,31 @@ impl Report {
             }),
         }
     }
+
+    /// Big numbers, each leading to where it comes from.
+    fn cards(&self, cards: &[Card]) -> String {
+        if cards.is_empty() {
+            return String::new();
+        }
+        let mut out = String::from("<dl class=\"numbers\">\n");
+        for Card { label, value, note, table } in cards {
+            let (label, value, note) = (xml(label), xml(value), xml(note));
+            let value = match (table.is_empty(), self.metrics.is_empty()) {
+                (false, _) => format!("<a href=\"#table-{}\">{value}</a>", slug(table)),
+                (true, false) => format!("<a href=\"#all-metrics\">{value}</a>"),
+                (true, true) => value,
+            };
+            let note = if note.is_empty() { note } else { format!("<dd class=\"note\">{note}</dd>") };
+            out.push_str(&format!("<div><dt>{label}</dt><dd class=\"value\">{value}</dd>{note}</div>\n"));
+        }
+        out.push_str("</dl>\n");
+        out
+    }
 }
 
 /// The cards for the head of the page, and the story without them: those that stand before the first heading, else
 /// up to four metrics that belong to no layer.
-fn split_summary(report: &Report) -> (Vec<(String, String, String)>, Vec<Block>) {
+fn split_summary(report: &Report) -> (Vec<Card>, Vec<Block>) {
     let mut story = report.reading_order();
     let before_heading = story.iter().take_while(|block| !matches!(block, Block::Heading(_)));
     let first = before_heading.enumerate().find(|(_, block)| matches!(block, Block::Numbers(_)));
@@ -84,22 +105,8 @@ fn split_summary(report: &Report) -> (Vec<(String, String, String)>, Vec<Block>)
         return (Vec::new(), story);
     }
     let overall = report.metrics.iter().filter(|metric| metric.layer.is_none() && metric.head.is_none());
-    let cards = overall.take(4).map(|metric| (metric.name.clone(), short(metric.value), metric.unit.clone()));
+    let cards = overall.take(4).map(|metric| Card::new(&metric.name, short(metric.value), &metric.unit));
     (cards.collect(), story)
-}
-
-fn numbers(cards: &[(String, String, String)]) -> String {
-    if cards.is_empty() {
-        return String::new();
-    }
-    let mut out = String::from("<dl class=\"numbers\">\n");
-    for (label, value, note) in cards {
-        let (label, value, note) = (xml(label), xml(value), xml(note));
-        let note = if note.is_empty() { note } else { format!("<dd class=\"note\">{note}</dd>") };
-        out.push_str(&format!("<div><dt>{label}</dt><dd class=\"value\">{value}</dd>{note}</div>\n"));
-    }
-    out.push_str("</dl>\n");
-    out
 }
 
 /// Paragraphs between empty lines, `code` between backquotes.
@@ -127,6 +134,13 @@ fn figure_element(figure: &Figure, number: usize) -> String {
         FigureData::Image(grid) => picture::grid(grid),
         _ => svg::inline(figure),
     };
+    // What is drawn leads to its numbers.
+    let (drawing, table) = match numbers::below(figure, number) {
+        Some(table) => {
+            (format!("<a class=\"drawing\" href=\"#{}\">{drawing}</a>", numbers::id(figure)), table)
+        }
+        None => (drawing, String::new()),
+    };
     let id = slug(&figure.name);
     let keys = match &figure.data {
         FigureData::Line(plot) => keys(&plot.series),
@@ -143,7 +157,7 @@ fn figure_element(figure: &Figure, number: usize) -> String {
     format!(
         "<figure class=\"figure\" id=\"figure-{id}\">\n<figcaption><b>Figure {number}.</b> {title}</figcaption>\n\
          {keys}<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{title}\"{described}>{drawing}</div>\n\
-         {caption}</figure>\n"
+         {caption}{table}</figure>\n"
     )
 }
 
@@ -196,11 +210,32 @@ mod tests {
     #[test]
     fn cards_before_the_first_heading_stand_in_the_head() {
         let mut report = report("x");
-        let cards = vec![("best".to_owned(), "0.9".to_owned(), String::new())];
+        let cards = vec![Card::new("best", "0.9", "")];
         report.story = vec![Block::Numbers(cards.clone()), Block::Heading("H".into())];
         assert_eq!(split_summary(&report), (cards, vec![Block::Heading("H".into())]));
         report.story.clear();
-        assert_eq!(split_summary(&report).0, [("x".to_owned(), "0.5".to_owned(), "x".to_owned())]);
+        assert_eq!(split_summary(&report).0, [Card::new("x", "0.5", "x")]);
+    }
+
+    #[test]
+    fn cards_and_figures_lead_to_their_numbers() {
+        let mut report = report("x");
+        report.story = vec![
+            Block::Numbers(vec![Card::new("best", "0.9", "").from_table("t"), Card::new("other", "0.8", "")]),
+            Block::Figure("f".into()),
+            Block::Table("t".into()),
+        ];
+        let html = report.to_html();
+        assert!(
+            html.contains("<a href=\"#table-t\">0.9</a>")
+                && html.contains("<a href=\"#all-metrics\">0.8</a>")
+        );
+        assert!(
+            html.contains("<a class=\"drawing\" href=\"#numbers-f\">") && html.contains("id=\"numbers-f\"")
+        );
+        assert!(html.contains("data-r=\"1\"") && html.contains("data-v=\"2\">2"), "{html}");
+        report.story = vec![Block::Numbers(vec![Card::new("best", "0.9", "").from_table("none")])];
+        assert!(report.check().is_err());
     }
 
     #[test]

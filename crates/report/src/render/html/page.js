@@ -22,6 +22,17 @@
     const top = y + 18 + h > innerHeight ? y - h - 14 : y + 18;
     tip.style.transform = `translate(${Math.max(4, left)}px,${Math.max(4, top)}px)`;
   };
+  // From a drawing to its table, and there to the row of a mark.
+  const go = (link, mark) => {
+    const table = document.getElementById(link.hash.slice(1)), row = mark && mark.dataset.r;
+    for (const here of document.querySelectorAll("tr.here")) here.classList.remove("here");
+    table.open = true;
+    const place = (row !== undefined && row !== null && table.querySelector(`tr[data-r="${row}"]`)) || table;
+    if (place !== table) place.classList.add("here");
+    setTimeout(() => place.scrollIntoView({ block: place === table ? "start" : "center" }));
+  };
+  for (const table of document.querySelectorAll("details.drawn table"))
+    [...table.tBodies[0].rows].forEach((row, idx) => (row.dataset.r = idx));
   for (const svg of document.querySelectorAll("svg.vs-fig")) {
     let points = null, stops = [], at = -1;
     const start = () => {
@@ -53,12 +64,23 @@
       else rest();
     };
     svg.addEventListener("pointermove", move);
-    svg.addEventListener("pointerdown", move);
     svg.addEventListener("pointerleave", rest);
+    // A click leads from a mark to its row; a finger touches once to read and once more to go there.
+    const link = svg.closest("a.drawing");
+    let before = null;
+    svg.addEventListener("pointerdown", (event) => {
+      before = hot;
+      move(event);
+    });
+    svg.addEventListener("click", (event) => {
+      if (event.pointerType === "touch" && hot !== before) return event.preventDefault();
+      if (link) go(link, hot);
+    });
     // With the figure in focus the arrow keys go from value to value.
-    const box = svg.parentNode;
+    const box = svg.closest(".scroll");
     box.addEventListener("keydown", (event) => {
       if (event.key === "Escape") return rest();
+      if (event.key === "Enter" && link && hot && event.target === box) return link.click(), go(link, hot);
       start();
       const last = stops.length - 1;
       const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
@@ -100,12 +122,13 @@
   // A number that leads to a table opens it.
   const reveal = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!target || target.tagName !== "DETAILS") return;
-    target.open = true;
+    const table = target && (target.id === "all-metrics" ? target.nextElementSibling : target);
+    if (!table || table.tagName !== "DETAILS") return;
+    table.open = true;
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
-  for (const link of document.querySelectorAll("td a")) link.addEventListener("click", () => setTimeout(reveal));
+  for (const link of document.querySelectorAll("td a, dd a")) link.addEventListener("click", () => setTimeout(reveal));
   reveal();
   // Paper shows every table.
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));

@@ -46,7 +46,7 @@ fn rows_note(n_rows: usize) -> String {
     format!(" <span class=\"count\">{n_rows} row{plural}</span>")
 }
 
-fn grid(title: &str, columns: &[String], rows: &[Vec<Cell>], links: &[String]) -> String {
+pub(super) fn grid(title: &str, columns: &[String], rows: &[Vec<Cell>], links: &[String]) -> String {
     let texts: Vec<Vec<String>> = (0..columns.len())
         .map(|idx| column(&rows.iter().map(|row| row.get(idx).unwrap_or(&Cell::Empty)).collect::<Vec<_>>()))
         .collect();

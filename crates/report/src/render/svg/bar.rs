@@ -49,7 +49,7 @@ pub(crate) fn draw(labels: &[String], series: &[Series], y_label: &str) -> Canva
                 _ => String::new(),
             };
             canvas.raw(&format!(
-                "<rect class=\"vs-bar vs-pt\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{BAR}\" rx=\"1.5\" stroke=\"none\"><title>{}</title></rect>",
+                "<rect class=\"vs-bar vs-pt\" data-r=\"{x}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{BAR}\" rx=\"1.5\" stroke=\"none\"><title>{}</title></rect>",
                 tenth(from),
                 tenth(top),
                 tenth((to - from).max(1.0)),

@@ -99,7 +99,7 @@ fn draw_cells(
             // Without a gap a hair of overlap keeps seams from showing.
             let side = tenth(if gap > 0.0 { cell - gap } else { cell + 0.3 });
             canvas.raw(&format!(
-                "<rect x=\"{}\" y=\"{}\" width=\"{side}\" height=\"{side}\" fill=\"{}\"><title>{title}</title></rect>",
+                "<rect data-r=\"{row_idx}\" x=\"{}\" y=\"{}\" width=\"{side}\" height=\"{side}\" fill=\"{}\"><title>{title}</title></rect>",
                 tenth(x),
                 tenth(y),
                 hex_at(share(*value)),

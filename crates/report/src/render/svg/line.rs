@@ -3,6 +3,7 @@
 use super::canvas::{Anchor, Canvas, path, text_width};
 use super::frame::Frame;
 use super::{WIDTH, canvas, legend, mark};
+use crate::figure::xs_in_order;
 use crate::{LinePlot, Series, SeriesStyle};
 
 const HEIGHT: f64 = 380.0;
@@ -57,8 +58,9 @@ pub(crate) fn draw(plot: &LinePlot) -> Canvas {
         draw_band(&mut canvas, &frame, idx, one);
     }
     // Later series lie below earlier ones: the first is the one that the figure is about.
+    let rows = xs_in_order(&plot.series);
     for (idx, one) in plot.series.iter().enumerate().rev() {
-        draw_series(&mut canvas, &frame, idx, one, plot);
+        draw_series(&mut canvas, &frame, (idx, one), plot, &rows);
     }
 
     let series = plot.series.iter().enumerate().filter(|_| label_series).filter_map(|(idx, one)| {
@@ -87,7 +89,13 @@ fn draw_band(canvas: &mut Canvas, frame: &Frame, idx: usize, one: &Series) {
     canvas.close();
 }
 
-fn draw_series(canvas: &mut Canvas, frame: &Frame, idx: usize, one: &Series, plot: &LinePlot) {
+fn draw_series(
+    canvas: &mut Canvas,
+    frame: &Frame,
+    (idx, one): (usize, &Series),
+    plot: &LinePlot,
+    rows: &[f64],
+) {
     let dash = match one.style {
         SeriesStyle::Solid => "",
         SeriesStyle::Dashed => " stroke-dasharray=\"7 4\"",
@@ -106,11 +114,13 @@ fn draw_series(canvas: &mut Canvas, frame: &Frame, idx: usize, one: &Series, plo
             continue;
         }
         let interval = one.low_high.as_ref().and_then(|low_high| low_high.get(point_idx).copied());
-        let title = mark::words(&one.name, (&plot.x_label, point.0), (&plot.y_label, point.1), interval);
+        let words = mark::words(&one.name, (&plot.x_label, point.0), (&plot.y_label, point.1), interval);
+        let row = rows.partition_point(|x| x.total_cmp(&point.0).is_lt());
+        let meaning = mark::Meaning { words, row };
         if has_marks {
-            mark::titled(canvas, idx, frame.at(*point), 3.6, &title);
+            mark::titled(canvas, idx, frame.at(*point), 3.6, &meaning);
         } else {
-            mark::hidden(canvas, frame.at(*point), &title);
+            mark::hidden(canvas, frame.at(*point), &meaning);
         }
     }
     canvas.close();

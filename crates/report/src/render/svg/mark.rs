@@ -6,18 +6,36 @@ use crate::render::number::short;
 
 /// A mark without words.
 pub(crate) fn plain(canvas: &mut Canvas, series_idx: usize, at: (f64, f64), radius: f64) {
-    canvas.raw(&element(series_idx, at, radius, ""));
+    canvas.raw(&element(series_idx, at, radius, ("", "")));
+}
+
+/// What a mark stands for.
+pub(crate) struct Meaning {
+    /// What it says when it is touched.
+    pub(crate) words: String,
+    /// The row of the figure's table of numbers that it is from.
+    pub(crate) row: usize,
 }
 
 /// A mark that says its series, x and y.
-pub(crate) fn titled(canvas: &mut Canvas, series_idx: usize, at: (f64, f64), radius: f64, title: &str) {
-    canvas.raw(&element(series_idx, at, radius, &format!("<title>{}</title>", xml(title))));
+pub(crate) fn titled(
+    canvas: &mut Canvas,
+    series_idx: usize,
+    at: (f64, f64),
+    radius: f64,
+    Meaning { words, row }: &Meaning,
+) {
+    canvas.raw(&element(series_idx, at, radius, (&format!(" data-r=\"{row}\""), &title(words))));
 }
 
 /// A place that speaks when it is touched, without a visible mark.
-pub(crate) fn hidden(canvas: &mut Canvas, (x, y): (f64, f64), title: &str) {
-    let (x, y, title) = (tenth(x), tenth(y), xml(title));
-    canvas.raw(&format!("<circle class=\"vs-pt\" cx=\"{x}\" cy=\"{y}\" r=\"4\" fill-opacity=\"0\" stroke=\"none\"><title>{title}</title></circle>"));
+pub(crate) fn hidden(canvas: &mut Canvas, (x, y): (f64, f64), Meaning { words, row }: &Meaning) {
+    let (x, y, title) = (tenth(x), tenth(y), title(words));
+    canvas.raw(&format!("<circle class=\"vs-pt\" data-r=\"{row}\" cx=\"{x}\" cy=\"{y}\" r=\"4\" fill-opacity=\"0\" stroke=\"none\">{title}</circle>"));
+}
+
+fn title(words: &str) -> String {
+    format!("<title>{}</title>", xml(words))
 }
 
 /// `series`, then x and y with the names of their axes, then the interval.
@@ -38,11 +56,11 @@ pub(crate) fn words(
     format!("{head}{}\n{}{interval}", named(x_label, "x", x), named(y_label, "y", y))
 }
 
-fn element(series_idx: usize, (x, y): (f64, f64), r: f64, inner: &str) -> String {
+fn element(series_idx: usize, (x, y): (f64, f64), r: f64, (row, inner): (&str, &str)) -> String {
     let shape = match series_idx % 4 {
         0 => {
             return format!(
-                "<circle class=\"vs-dot vs-pt\" cx=\"{}\" cy=\"{}\" r=\"{}\">{inner}</circle>",
+                "<circle class=\"vs-dot vs-pt\"{row} cx=\"{}\" cy=\"{}\" r=\"{}\">{inner}</circle>",
                 tenth(x),
                 tenth(y),
                 tenth(r)
@@ -54,7 +72,7 @@ fn element(series_idx: usize, (x, y): (f64, f64), r: f64, inner: &str) -> String
         2 => path([(x, y - 1.25 * r), (x + 1.15 * r, y + 0.8 * r), (x - 1.15 * r, y + 0.8 * r)]),
         _ => path([(x, y - 1.3 * r), (x + 1.3 * r, y), (x, y + 1.3 * r), (x - 1.3 * r, y)]),
     };
-    format!("<path class=\"vs-dot vs-pt\" d=\"{shape}Z\">{inner}</path>")
+    format!("<path class=\"vs-dot vs-pt\"{row} d=\"{shape}Z\">{inner}</path>")
 }
 
 fn shrink(point: (f64, f64), to: (f64, f64), by: f64) -> (f64, f64) {

@@ -144,19 +144,19 @@ mod tests {
         </g>
         <g class="vs-c2" fill="#cf5200" stroke="#cf5200">
         <path class="vs-line" d="M41.9 231.3L616.4 231.3" fill="none" stroke-width="2" stroke-linejoin="round" stroke-dasharray="7 4"/>
-        <path class="vs-dot vs-pt" d="M38.7 228.2L45 228.2L45 234.5L38.7 234.5Z"><title>untrained
+        <path class="vs-dot vs-pt" data-r="0" d="M38.7 228.2L45 228.2L45 234.5L38.7 234.5Z"><title>untrained
         block: 0
         top-1: 0.2</title></path>
-        <path class="vs-dot vs-pt" d="M613.2 228.2L619.6 228.2L619.6 234.5L613.2 234.5Z"><title>untrained
+        <path class="vs-dot vs-pt" data-r="1" d="M613.2 228.2L619.6 228.2L619.6 234.5L613.2 234.5Z"><title>untrained
         block: 1
         top-1: 0.2</title></path>
         </g>
         <g class="vs-c1" fill="#0969b0" stroke="#0969b0">
         <path class="vs-line" d="M41.9 206.7L616.4 83.3" fill="none" stroke-width="2" stroke-linejoin="round"/>
-        <circle class="vs-dot vs-pt" cx="41.9" cy="206.7" r="3.6"><title>mae
+        <circle class="vs-dot vs-pt" data-r="0" cx="41.9" cy="206.7" r="3.6"><title>mae
         block: 0
         top-1: 0.25 (0.2 to 0.3)</title></circle>
-        <circle class="vs-dot vs-pt" cx="616.4" cy="83.3" r="3.6"><title>mae
+        <circle class="vs-dot vs-pt" data-r="1" cx="616.4" cy="83.3" r="3.6"><title>mae
         block: 1
         top-1: 0.5 (0.4 to 0.6)</title></circle>
         </g>

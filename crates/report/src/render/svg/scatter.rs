@@ -17,6 +17,7 @@ pub(crate) fn draw(plot: &ScatterPlot) -> Canvas {
     let frame = Frame::around(xs, ys, (WIDTH, HEIGHT), 0.0);
     let mut canvas = Canvas::new(WIDTH, HEIGHT);
     frame.draw(&mut canvas, &plot.x_label, &plot.y_label);
+    let mut row = 0;
     for (idx, one) in plot.series.iter().enumerate() {
         canvas.open_series(idx);
         canvas.raw("<g fill-opacity=\"0.8\" stroke-width=\"0.8\">");
@@ -26,8 +27,9 @@ pub(crate) fn draw(plot: &ScatterPlot) -> Canvas {
                 mark::plain(&mut canvas, idx, at, radius);
                 continue;
             }
-            let title = mark::words(&one.name, (&plot.x_label, point.0), (&plot.y_label, point.1), None);
-            mark::titled(&mut canvas, idx, at, radius, &title);
+            let words = mark::words(&one.name, (&plot.x_label, point.0), (&plot.y_label, point.1), None);
+            mark::titled(&mut canvas, idx, at, radius, &mark::Meaning { words, row });
+            row += 1;
         }
         canvas.close();
         canvas.close();

@@ -130,7 +130,7 @@ fn own_caption(material: &Material, probe: &Info) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::answers::{Answers, Curves};
+    use super::super::super::answers::Answers;
     use super::*;
     use report::{Kind, Metric, Provenance, Report};
     use std::collections::BTreeMap;
@@ -145,8 +145,7 @@ mod tests {
         report.metrics.push(Metric::new("best.top1", 0.5, "ratio").layer(1).select("block1.mean"));
         report.metrics.push(Metric::new("oracle.top1", 0.5, "ratio").layer(depth).select("norm.mean"));
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        let (model, absent, curves) = (model.to_owned(), BTreeMap::new(), Curves::default());
-        Answers { model, seed: 0, studies, absent, own_top1: None, preview: None, curves }
+        Answers { studies, ..Answers::new(model, 0) }
     }
 
     const PROBE: Info = Info { name: "p", line: "a probe", source: "this test" };

@@ -42,6 +42,12 @@ impl Material<'_> {
         self.models.iter().find(|(_, other)| *other == role).map(|(name, _)| name.as_str())
     }
 
+    /// The untrained model that a model is measured against: its own initial weights, as far as they are known.
+    fn untrained_of(&self, model: &str) -> Option<&str> {
+        let own = self.answers.iter().find(|run| run.model == model).and_then(|run| run.floor.as_deref());
+        own.or_else(|| self.name_of(Role::Untrained))
+    }
+
     /// The models that are not floors.
     fn learned(&self) -> impl Iterator<Item = &str> {
         let is_floor = |role: Role| matches!(role, Role::RawPixels | Role::Untrained);
@@ -106,7 +112,7 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     if let Some(samples) = &material.samples {
         report.story.push(Block::Heading("The data".into()));
         let caption = "Samples of the test side, a few of every class, before they are resized and normalized for the \
-                       models.";
+                       models. The training side is not shown.";
         add_figure(report, Figure::new("samples", "Samples", caption, FigureData::Image(samples.clone())));
     }
 }
@@ -126,6 +132,8 @@ fn display_name(study: &str) -> String {
     match study {
         "knn" => "kNN".into(),
         "cka" => "CKA".into(),
+        "token-pca" => "Token PCA".into(),
+        "few-shot" => "Few-shot".into(),
         _ => crate::studies::sentence(&study.replace('-', " ")),
     }
 }

@@ -59,7 +59,7 @@ fn why_absent(material: &Material, study: &Info, model: &str, role: Role) -> Str
     let place = (study.name.to_owned(), model.to_owned());
     match material.answers.iter().find_map(|run| run.absent.get(&place)) {
         Some(reason) => reason.clone(),
-        None if role == Role::RawPixels => "does not apply: pixels have no layers".into(),
+        None if role == Role::RawPixels => "no layers".into(),
         None => "–".into(),
     }
 }
@@ -133,7 +133,6 @@ fn words(metric: &Metric) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::answers::Curves;
     use super::*;
     use report::{Kind, Provenance, Report};
     use std::collections::BTreeMap;
@@ -153,8 +152,7 @@ mod tests {
             }
             _ => drop(studies.insert(ANALYSIS.name.to_owned(), report)),
         }
-        let (model, curves) = (model.to_owned(), Curves::default());
-        Answers { model, seed: 0, studies, absent, own_top1: None, preview: None, curves }
+        Answers { studies, absent, ..Answers::new(model, 0) }
     }
 
     #[test]
@@ -175,7 +173,7 @@ mod tests {
         assert_eq!(overview.columns, ["question", "pixels", "a", "b"]);
         let numbers: Vec<&Cell> = overview.rows.iter().map(|row| &row[2]).collect();
         assert_eq!(numbers, [&Cell::Number(2.0), &Cell::Number(7.5)]);
-        assert_eq!(overview.rows[0][1], Cell::from("does not apply: pixels have no layers"));
+        assert_eq!(overview.rows[0][1], Cell::from("no layers"));
         assert_eq!(overview.rows[1][3], Cell::from("does not apply: needs attention"));
         assert_eq!(overview.rows[1][0], Cell::from("How far: distance px, last block"));
         assert_eq!(overview.links, ["how-far_by_head", "how-far_by_head"]);

@@ -41,13 +41,13 @@ pub(super) struct Difference {
     pub over: Over,
 }
 
-/// Every learned model against the untrained one and raw pixels, then the learned ones against one another.
+/// Every learned model against its untrained one and raw pixels, then the learned ones against one another.
 pub(super) fn differences(material: &Material) -> Vec<Difference> {
     let learned: Vec<&str> = material.learned().collect();
-    let floors = [Role::Untrained, Role::RawPixels].map(|role| material.name_of(role));
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for model in &learned {
-        pairs.extend(floors.iter().flatten().map(|floor| (*model, *floor)));
+        let floors = [material.untrained_of(model), material.name_of(Role::RawPixels)];
+        pairs.extend(floors.into_iter().flatten().map(|floor| (*model, floor)));
     }
     for (at, model) in learned.iter().enumerate() {
         pairs.extend(learned[at + 1..].iter().map(|other| (*model, *other)));
@@ -170,7 +170,6 @@ pub(super) fn table(pairs: &[Difference]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::answers::Curves;
     use super::*;
     use report::{Array, Kind, Provenance, Report};
     use std::collections::BTreeMap;
@@ -185,15 +184,7 @@ mod tests {
             report.arrays.push(Array { name: CORRECT.into(), shape: vec![right.len()], values });
         }
         let studies = BTreeMap::from([("p".to_owned(), report)]);
-        Answers {
-            model: model.into(),
-            seed,
-            studies,
-            absent: BTreeMap::new(),
-            own_top1: None,
-            preview: None,
-            curves: Curves::default(),
-        }
+        Answers { studies, ..Answers::new(model, seed) }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::super::answers::{Answers, Role, mean_over};
 use super::paired::{Difference, Over};
 use super::{Material, display_name, part_name};
 use measure::interval::t_interval;
-use report::{Cell, Figure, FigureData, Info, Series, Table};
+use report::{Card, Cell, Figure, FigureData, Info, Series, Table};
 
 /// A number over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,20 +73,23 @@ impl Material<'_> {
 }
 
 /// The first probe's headline of every model.
-pub(super) fn cards(material: &Material) -> Vec<(String, String, String)> {
+pub(super) fn cards(material: &Material) -> Vec<Card> {
     let mut cards = Vec::new();
     let Some(probe) = material.probes.first() else { return cards };
     let what = format!("{} {}, best layer", display_name(probe.name), material.metric_words(probe.name));
+    let card = |label: &str, value: f64, note: String| {
+        Card::new(label, percent(value), note).from_table(part_name(probe.name, "best_layers"))
+    };
     for (name, _) in &material.models {
         let Some(score) = material.score(name, probe.name) else { continue };
         let note = match score.low_high {
             Some((low, high)) => format!("{what}; 95 %: {:.1}–{:.1}", 100.0 * low, 100.0 * high),
             None => what.clone(),
         };
-        cards.push((name.clone(), percent(score.mean), note));
+        cards.push(card(name, score.mean, note));
     }
     if let Some(chance) = material.chance_of(probe.name) {
-        cards.push(("chance".into(), percent(chance), format!("{} classes", material.n_classes)));
+        cards.push(card("chance", chance, format!("{} classes", material.n_classes)));
     }
     cards
 }
@@ -102,8 +105,8 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
             let name = display_name(probe.name);
             let mut sentence =
                 format!("{subject} reaches {} at its best layer by {name}", percent(score.mean));
-            let against = |role: Role, words: &str| {
-                let floor = material.name_of(role)?;
+            let against = |floor: Option<&str>, words: &str| {
+                let floor = floor?;
                 let found = |pair: &&Difference| {
                     pair.probe == probe.name && pair.model == model && pair.against == floor
                 };
@@ -111,8 +114,10 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
                 let is_below = pair.low_high.map_or(pair.value, |(_, high)| high) < 0.0;
                 Some((is_below, format!("{} against {words}{}", points(pair.value), interval_words(pair))))
             };
-            let floors =
-                [against(Role::Untrained, "the untrained model"), against(Role::RawPixels, "raw pixels")];
+            let floors = [
+                against(material.untrained_of(model), "the untrained model"),
+                against(material.name_of(Role::RawPixels), "raw pixels"),
+            ];
             let words: Vec<&str> = floors.iter().flatten().map(|(_, words)| words.as_str()).collect();
             if !words.is_empty() {
                 sentence += &format!(": {}", words.join(" and "));
@@ -181,7 +186,8 @@ pub(super) fn bars(material: &Material) -> Option<Figure> {
     }
     let y_label = format!("{} on the test side, best layer", words.join(", "));
     let caption = "Longer is better; whiskers are 95 % intervals. What a bar has beyond the untrained model and beyond \
-                   raw pixels was learned. The best layer of every model is chosen on held-out training samples.";
+                   raw pixels was learned. The best layer of every model is chosen on held-out training samples. Bars of \
+                   different probes ask different things: which of them is longer says nothing.";
     let data = FigureData::Bar { labels, series, y_label };
     Some(Figure::new("best_layers", "Every model at its best layer", caption, data))
 }
@@ -301,7 +307,8 @@ fn sign(value: f64) -> char {
 }
 
 fn points(value: f64) -> String {
-    format!("{}{:.1} points", sign(value), 100.0 * value.abs())
+    let rounded = (1000.0 * value).round() / 10.0;
+    format!("{}{:.1} points", sign(rounded), rounded.abs())
 }
 
 /// Over what an interval is taken, in words.
