@@ -87,6 +87,7 @@ pub(crate) fn open_studies(
                 (needs.labels, offers.labels, "a class for every sample"),
                 (needs.masks, offers.masks, "an object mask for every sample"),
                 (needs.parts, offers.parts, "part masks for every sample"),
+                (needs.semantic, offers.semantic, "a class for every pixel"),
                 (needs.keypoints, offers.keypoints, "named points for every sample"),
                 (needs.clips, offers.clips, "frames of clips in their order"),
             ] {
