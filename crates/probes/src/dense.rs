@@ -293,3 +293,46 @@ pub(crate) fn needs_images(study: &str, n: usize) -> Result<(), StudyError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vit_data::{CropBox, LabelMap, Truth};
+    use vit_features::Role;
+
+    #[test]
+    fn a_class_of_every_pixel_is_read_and_void_is_not_counted() {
+        let reading = Reading { target: Target::Semantic, n_kinds: 3, eval_px: 4, grid: (2, 2) };
+        let ids = vec![0, 0, 1, 1, 0, 2, 1, 1, 2, 2, VOID, VOID, 2, 2, VOID, VOID];
+        let semantic = Some(LabelMap { width_px: 4, height_px: 4, ids: ids.clone() });
+        let view = [CropBox { x: 0.0, y: 0.0, w: 4.0, h: 4.0, flipped: false }];
+        let read = |truth: Truth, reading: &Reading| {
+            let truths = [truth];
+            let (labels, indices) = (&[None], &[7]);
+            let info = BatchInfo {
+                model: 0,
+                role: Role::Test,
+                first: 0,
+                labels,
+                indices,
+                truths: &truths,
+                boxes: &view,
+            };
+            reading.truth("test", &info, 0, (4, 4)).map(|map| map.into_iter().collect::<Vec<u8>>())
+        };
+        let truth = Truth { semantic, ..Truth::default() };
+        assert_eq!(read(truth.clone(), &reading).expect("classes"), ids);
+        // The middle of a patch of 2 × 2 pixels is its last.
+        assert_eq!(reading.of_patches(&ids), [2, 1, 2, VOID]);
+        let mut kept = Kept::new("test", 0);
+        (kept.truths, kept.indices) = (ids, vec![7]);
+        // Clusters 0 to 3 of the four patches; void pixels are nowhere.
+        let met = meetings(&kept, &reading, &[0, 1, 2, 3], 4, &|_| true);
+        assert_eq!(met, ndarray::array![[3, 0, 1], [0, 4, 0], [0, 0, 4], [0, 0, 0]]);
+        // A class that the data does not name, and no classes at all.
+        let few = Reading { n_kinds: 2, ..reading.clone() };
+        let sentence = read(truth, &few).expect_err("a class too many").to_string();
+        assert!(sentence.contains("ids below 2") && sentence.contains("sample 7"), "{sentence}");
+        assert!(read(Truth::default(), &reading).is_err());
+    }
+}

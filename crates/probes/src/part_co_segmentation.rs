@@ -8,7 +8,7 @@ use crate::patches;
 use crate::scores::{self, Score, Words};
 use measure::cluster_scores::Contingency;
 use measure::interval::{mean, t_interval};
-use measure::kmeans::{KMeans, elbow, nearest_centers};
+use measure::kmeans::{KMeans, elbow};
 use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
@@ -23,12 +23,12 @@ use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartCoSegmentationConfig {
-    /// How the object is found in a set of images; as for `co-segmentation`.
-    pub object: CoSegmentationConfig,
     /// Parts that are sought in every set; 4 in Amir et al., 0 for as many as gain.
     pub n_parts: usize,
     /// Where the number is not given: one part more must leave at most this share of the squared distances; 0.94 in Amir et al.
     pub elbow: f64,
+    /// How the object is found in a set of images; as for `co-segmentation`.
+    pub object: CoSegmentationConfig,
 }
 
 impl Default for PartCoSegmentationConfig {
@@ -167,7 +167,8 @@ count.";
                 })
                 .collect();
             let found = scores_of(&meetings);
-            let number = |of: fn(&Meeting) -> f64| mean(&found.iter().map(of).collect::<Vec<_>>());
+            let number =
+                |of: fn(&Meeting) -> f64| mean(&found.iter().map(|meeting| of(meeting)).collect::<Vec<_>>());
             (number(|meeting| meeting.nmi), number(|meeting| meeting.ari))
         };
         let random = over(&|image| {
@@ -216,8 +217,7 @@ fn parts(config: &PartCoSegmentationConfig, seed: u64, rows: &Array2<f32>, marke
         0 => elbow(own.view(), own.view(), config.object.max_clusters, config.elbow, &fit).of,
         n => {
             let Ok(found) = KMeans { k: n.min(chosen.len()), ..fit }.fit::<Infallible>(&own.view());
-            let Ok((of, _)) = nearest_centers::<Infallible>(&own.view(), found.centers.view());
-            of
+            found.of
         }
     };
     for (patch, part) in chosen.into_iter().zip(found) {
