@@ -228,7 +228,9 @@ fn of_clusters(cluster_of: &[u32], precisions: &[f64], threshold: f64) -> Vec<bo
     cluster_of.iter().map(|&cluster| precisions[cluster as usize] >= threshold).collect()
 }
 
-/// The threshold that does best where it may be chosen, the lowest of equals.
+/// The threshold that does best where it may be chosen, the lowest of equals, and how well it does there.
+///
+/// It lies half way between the precisions of the last cluster that is left out and the first that is taken, unless it is rounded.
 fn chosen(
     config: &ForegroundConfig,
     acc: &ForegroundAcc,
@@ -239,20 +241,24 @@ fn chosen(
     ascending.sort_by(f64::total_cmp);
     let k = ascending.len();
     let [low, high] = config.cuts.map(|share| (share * k as f64).floor() as usize);
-    let mut cuts: Vec<f64> = ascending[low.min(k - 1)..high.clamp(low + 1, k)].to_vec();
-    cuts.dedup();
-    let mut best: Option<(f64, f64)> = None;
-    for cut in cuts {
-        let marked = of_clusters(cluster_of, precisions, cut);
+    let low = low.min(k - 1);
+    let mut best = (low, f64::NEG_INFINITY);
+    for cut in low..high.clamp(low + 1, k) {
+        // Clusters of one precision are cut off together.
+        if cut > low && ascending[cut] == ascending[cut - 1] {
+            continue;
+        }
+        let marked = of_clusters(cluster_of, precisions, ascending[cut]);
         let score = mean(&jaccards(acc, &marked, &dense::chooses));
-        if best.is_none_or(|(_, most)| score > most) {
-            best = Some((cut, score));
+        if score > best.1 {
+            best = (cut, score);
         }
     }
-    let Some((cut, score)) = best else { unreachable!("there is a cluster") };
+    let (cut, score) = best;
+    let below = ascending[cut.saturating_sub(1)];
     match config.round_to {
-        0.0 => (cut, score),
-        step => ((cut / step).round() * step, score),
+        0.0 => (0.5 * (below + ascending[cut]), score),
+        step => ((ascending[cut] / step).round() * step, score),
     }
 }
 
@@ -341,7 +347,7 @@ mod tests {
         let perfect = asked(&|kind, _, _| if kind > 0 { vec![1.0, 0.1] } else { vec![-1.0, 0.2] });
         assert_eq!(value(&perfect, "ceiling"), 1.0, "objects cover whole patches");
         assert_eq!(value(&perfect, "best.jaccard"), 1.0);
-        assert!(value(&perfect, "attention.jaccard") < 0.8, "what it was named by is not clean");
+        assert!(value(&perfect, "attention.jaccard") < 1.0, "what it was named by is not clean");
         let noise =
             asked(&|_, image, patch| (0..3).map(|d| noise((image * 64 + patch) * 3 + d + 7)).collect());
         let (found, chance) = (value(&noise, "best.jaccard"), value(&noise, "chance"));
