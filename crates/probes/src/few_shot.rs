@@ -1,7 +1,6 @@
 //! Few-shot classification: how much can be told from a handful of labeled samples a class, layer by layer?
 
 use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens, with_kind};
-use crate::two_sides::{self, TwoSides};
 use measure::interval::{mean, t_interval};
 use measure::linear::logistic::{Stop, fit};
 use measure::linear::{Linear, Samples, ranking};
@@ -12,7 +11,7 @@ use rayon::prelude::*;
 use report::{Block, Cell, Info, Metric, Recipe, RecipeError, Table, short_number};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vit_data::{Seed, Stream};
-use vit_features::{Bank, Findings, Needs, Select, Shapes, Study, StudyError};
+use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// The options of [`FewShot`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,8 +205,33 @@ impl Recipe for FewShotConfig {
 /// *Differs*: the best layer is chosen by queries from the training side that are not among an episode's labeled samples.
 pub struct FewShot;
 
+/// Features of both sides.
+///
+/// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
+pub struct FewShotAcc {
+    wanted: Vec<Select>,
+    train: Bank,
+    test: Bank,
+}
+
 fn value_error(expected: impl Into<String>, found: String) -> StudyError {
     StudyError::Value { study: FewShot::INFO.name.into(), expected: expected.into(), found }
+}
+
+impl Accumulate for FewShotAcc {
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        let side = match taken.info.role {
+            Role::Train => &mut self.train,
+            Role::Test => &mut self.test,
+        };
+        side.push(taken, &self.wanted)
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.train.append(later.train);
+        self.test.append(later.test);
+    }
 }
 
 /// One draw of classes, labeled samples and queries.
@@ -285,25 +309,26 @@ An episode draws n labeled training samples of each class and asks test samples 
 seed and the labels alone, so that every layer and model is asked the same ones. The score is the mean over episodes with
 Student's 95 % interval. The best layer is chosen by queries from the training side.";
     type Config = FewShotConfig;
-    type Acc = TwoSides;
+    type Acc = FewShotAcc;
 
     fn needs(config: &FewShotConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
         Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
-    fn open(config: &FewShotConfig, shapes: &Shapes) -> TwoSides {
+    fn open(config: &FewShotConfig, shapes: &Shapes) -> FewShotAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
-        TwoSides::new(Self::INFO.name, wanted, config.memory_mib.saturating_mul(1 << 20))
+        let bank = || Bank::new(Self::INFO.name, config.memory_mib.saturating_mul(1 << 20));
+        FewShotAcc { wanted, train: bank(), test: bank() }
     }
 
     fn small() -> FewShotConfig {
         FewShotConfig { shots: vec![1, 5], n_queries: 4, n_episodes: 8, ..FewShotConfig::default() }
     }
 
-    fn finish(config: &FewShotConfig, shapes: &Shapes, acc: TwoSides) -> Result<Findings, StudyError> {
-        let TwoSides { wanted, train, test } = acc;
+    fn finish(config: &FewShotConfig, shapes: &Shapes, acc: FewShotAcc) -> Result<Findings, StudyError> {
+        let FewShotAcc { wanted, train, test } = acc;
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let (of_train, of_test) = (by_class(train.labels(), n_classes), by_class(test.labels(), n_classes));
         let n_askable = of_test.iter().filter(|samples| !samples.is_empty()).count();
@@ -346,7 +371,11 @@ fn features(
     select: Select,
     (train, test): (&Bank, &Bank),
 ) -> Result<[Array2<f32>; 2], StudyError> {
-    let matrix = |bank: &Bank| two_sides::matrix(FewShot::INFO.name, bank, select);
+    let matrix = |bank: &Bank| {
+        let (width, values) = bank.features(select)?;
+        Array2::from_shape_vec((bank.len(), width), values)
+            .map_err(|error| value_error("as many features as labels", error.to_string()))
+    };
     let mut sides = [matrix(train)?, matrix(test)?];
     if config.normalize == Normalize::CenteredL2 {
         let mut center = vec![0.0f64; sides[0].ncols()];

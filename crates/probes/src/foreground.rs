@@ -255,7 +255,8 @@ fn chosen(
         }
     }
     let (cut, score) = best;
-    let below = ascending[cut.saturating_sub(1)];
+    // Where nothing is left out, nothing is below.
+    let below = if cut == 0 { -ascending[0] } else { ascending[cut - 1] };
     match config.round_to {
         0.0 => (0.5 * (below + ascending[cut]), score),
         step => ((ascending[cut] / step).round() * step, score),

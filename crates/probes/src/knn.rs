@@ -2,14 +2,13 @@
 
 use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens};
 use crate::held_out::held_out;
-use crate::two_sides::{self, TwoSides};
 use measure::interval::{Bootstrap, accuracy_interval};
 use measure::nearest::{TopK, l2_normalize_rows, top_k, top_k_excluding};
 use measure::vote::{Votes, top1, top5, weighted_votes};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use report::{Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_features::{Bank, Findings, Needs, Select, Shapes, Study, StudyError};
+use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// The options of [`Knn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,8 +75,33 @@ pub struct Knn;
 /// Features of a side beyond this are kept in temporary files; changes no number.
 const MEMORY_BYTES: usize = 16 << 20;
 
+/// The bank and the questions.
+///
+/// Memory: `samples · selects · D · 4` bytes, of each side at most 16 MiB; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
+pub struct KnnAcc {
+    wanted: Vec<Select>,
+    train: Bank,
+    test: Bank,
+}
+
 fn value_error(expected: impl Into<String>, found: String) -> StudyError {
     StudyError::Value { study: Knn::INFO.name.into(), expected: expected.into(), found }
+}
+
+impl Accumulate for KnnAcc {
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        let side = match taken.info.role {
+            Role::Train => &mut self.train,
+            Role::Test => &mut self.test,
+        };
+        side.push(taken, &self.wanted)
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.train.append(later.train);
+        self.test.append(later.test);
+    }
 }
 
 /// The answers at one select.
@@ -119,7 +143,7 @@ its accuracy on the test side is `best.top1`.";
             ("ibot", "Zhou et al. 2022: as DINO, k 10 reported", ibot),
         ]
     }
-    type Acc = TwoSides;
+    type Acc = KnnAcc;
 
     fn needs(config: &KnnConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         Ok(Needs {
@@ -131,19 +155,23 @@ its accuracy on the test side is `best.top1`.";
         })
     }
 
-    fn open(config: &KnnConfig, shapes: &Shapes) -> TwoSides {
+    fn open(config: &KnnConfig, shapes: &Shapes) -> KnnAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
-        TwoSides::new(Self::INFO.name, wanted, MEMORY_BYTES)
+        let bank = || Bank::new(Self::INFO.name, MEMORY_BYTES);
+        KnnAcc { wanted, train: bank(), test: bank() }
     }
 
     fn small() -> KnnConfig {
         KnnConfig { ks: vec![1, 5, 20], headline_k: 5, n_held_out: 40, ..KnnConfig::default() }
     }
 
-    fn finish(config: &KnnConfig, shapes: &Shapes, acc: TwoSides) -> Result<Findings, StudyError> {
-        acc.needs_samples(Self::INFO.name)?;
-        let TwoSides { wanted, train, test } = acc;
+    fn finish(config: &KnnConfig, shapes: &Shapes, acc: KnnAcc) -> Result<Findings, StudyError> {
+        let KnnAcc { wanted, train, test } = acc;
+        if train.len() < 2 || test.is_empty() {
+            let found = format!("{} and {}", train.len(), test.len());
+            return Err(value_error("at least 2 training samples and 1 test sample", found));
+        }
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let answers = wanted.into_iter().map(|select| answer(config, select, &train, &test, n_classes));
         findings(config, shapes, &answers.collect::<Result<Vec<_>, _>>()?, (&train, &test), n_classes)
@@ -182,7 +210,10 @@ fn answer(
 
 /// Features of one select, each row of length 1.
 fn matrix(bank: &Bank, select: Select) -> Result<Array2<f32>, StudyError> {
-    Ok(l2_normalize_rows(two_sides::matrix(Knn::INFO.name, bank, select)?.view()))
+    let (width, values) = bank.features(select)?;
+    let rows = ArrayView2::from_shape((bank.len(), width), &values)
+        .map_err(|error| value_error("as many features as labels", error.to_string()))?;
+    Ok(l2_normalize_rows(rows))
 }
 
 fn findings(

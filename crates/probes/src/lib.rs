@@ -25,7 +25,6 @@ mod segmentation;
 #[cfg(test)]
 mod staged;
 mod token_probe;
-mod two_sides;
 
 pub use auto_segmentation::{AutoSegmentation, AutoSegmentationAcc, AutoSegmentationConfig};
 pub use best_buddies::{BestBuddies, BestBuddiesAcc, BestBuddiesConfig};
@@ -33,19 +32,18 @@ pub use co_segmentation::{CoSegmentation, CoSegmentationAcc, CoSegmentationConfi
 pub use communities::{Communities, CommunitiesAcc, CommunitiesConfig, ForegroundFrom, Neighbors};
 pub use correspondence::{Against, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
 pub use dense::Target;
-pub use few_shot::{Classifier, FewShot, FewShotConfig, Normalize, Prototypes, Regression};
+pub use few_shot::{Classifier, FewShot, FewShotAcc, FewShotConfig, Normalize, Prototypes, Regression};
 pub use foreground::{Foreground, ForegroundAcc, ForegroundConfig};
-pub use knn::{Knn, KnnConfig};
+pub use knn::{Knn, KnnAcc, KnnConfig};
 pub use label_propagation::{
     Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
 };
-pub use linear::{Ensemble, Input, Lars, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
+pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
 pub use overclustering::{Overclustering, OverclusteringAcc, OverclusteringConfig};
 pub use part_co_segmentation::{PartCoSegmentation, PartCoSegmentationAcc, PartCoSegmentationConfig};
 pub use retrieval::{Retrieval, RetrievalAcc, RetrievalConfig};
 pub use segmentation::{Segmentation, SegmentationAcc, SegmentationConfig};
 pub use token_probe::{TokenProbe, TokenProbeAcc, TokenProbeConfig};
-pub use two_sides::TwoSides;
 
 use vit_features::{StudyEntry, study};
 

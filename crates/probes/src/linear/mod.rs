@@ -10,15 +10,15 @@ pub use ensemble::Ensemble;
 
 use crate::by_layer::{self, Scored, Words, at, candidates};
 use crate::held_out::{held_out, the_others};
-use crate::two_sides::{self, TwoSides};
 use measure::interval::{Bootstrap, accuracy_interval};
 use measure::linear::ranking;
 use measure::vote::{RANKED, top1, top5};
 use ndarray::{Array2, Axis, ShapeError, concatenate};
 use rayon::prelude::*;
 use report::{Array, Block, Figure, FigureData, Info, Metric, short_number};
+use serde::{Deserialize, Serialize};
 pub(crate) use solve::{Answer, Task, solve};
-use vit_features::{Bank, Findings, Needs, Select, Shapes, Study, StudyError};
+use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// A linear classifier on frozen features, at every layer from one forward.
 ///
@@ -32,8 +32,33 @@ use vit_features::{Bank, Findings, Needs, Select, Shapes, Study, StudyError};
 /// penalty and layer are chosen on held-out training samples instead of on the test side.
 pub struct LinearProbe;
 
+/// Features of both sides.
+///
+/// Memory: `samples · selects · D · 4` bytes, of each side at most `memory_mib`; what is beyond goes to temporary files.
+#[derive(Serialize, Deserialize)]
+pub struct LinearAcc {
+    wanted: Vec<Select>,
+    train: Bank,
+    test: Bank,
+}
+
 fn value_error(expected: impl Into<String>, found: String) -> StudyError {
     StudyError::Value { study: LinearProbe::INFO.name.into(), expected: expected.into(), found }
+}
+
+impl Accumulate for LinearAcc {
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        let side = match taken.info.role {
+            Role::Train => &mut self.train,
+            Role::Test => &mut self.test,
+        };
+        side.push(taken, &self.wanted)
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.train.append(later.train);
+        self.test.append(later.test);
+    }
 }
 
 impl Study for LinearProbe {
@@ -86,7 +111,7 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
             ),
         ]
     }
-    type Acc = TwoSides;
+    type Acc = LinearAcc;
 
     fn needs(config: &LinearConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
@@ -94,11 +119,12 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
         Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
     }
 
-    fn open(config: &LinearConfig, shapes: &Shapes) -> TwoSides {
+    fn open(config: &LinearConfig, shapes: &Shapes) -> LinearAcc {
         // What the model cannot have was refused by `needs`.
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes).unwrap_or_default();
         let wanted = with_ensemble(config, shapes, wanted);
-        TwoSides::new(Self::INFO.name, wanted, config.memory_bytes())
+        let bank = || Bank::new(Self::INFO.name, config.memory_bytes());
+        LinearAcc { wanted, train: bank(), test: bank() }
     }
 
     fn small() -> LinearConfig {
@@ -106,10 +132,13 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
         LinearConfig { n_held_out: 24, solver: Solver::Sgd(sgd), ..LinearConfig::default() }
     }
 
-    fn finish(config: &LinearConfig, shapes: &Shapes, acc: TwoSides) -> Result<Findings, StudyError> {
-        acc.needs_samples(Self::INFO.name)?;
-        let TwoSides { train, test, .. } = acc;
+    fn finish(config: &LinearConfig, shapes: &Shapes, acc: LinearAcc) -> Result<Findings, StudyError> {
+        let LinearAcc { train, test, .. } = acc;
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes)?;
+        if train.len() < 2 || test.is_empty() {
+            let found = format!("{} and {}", train.len(), test.len());
+            return Err(value_error("at least 2 training samples and 1 test sample", found));
+        }
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let held_out = held_out(train.labels(), config.n_held_out.min(train.len() / 2));
         let fit = the_others(train.len(), &held_out);
@@ -184,7 +213,10 @@ fn ask(
 /// The features of selects side by side.
 fn matrix(bank: &Bank, selects: &[Select]) -> Result<Array2<f32>, StudyError> {
     let wrong = |error: ShapeError| value_error("as many features as labels", error.to_string());
-    let of = |&select: &Select| two_sides::matrix(LinearProbe::INFO.name, bank, select);
+    let of = |&select: &Select| {
+        let (width, values) = bank.features(select)?;
+        Array2::from_shape_vec((bank.len(), width), values).map_err(wrong)
+    };
     let mut parts = selects.iter().map(of).collect::<Result<Vec<_>, _>>()?;
     if parts.len() == 1 {
         return Ok(parts.swap_remove(0));
