@@ -7,6 +7,7 @@ mod layouts;
 mod monitor;
 mod passes;
 mod resume;
+mod strided;
 mod studies;
 mod teacher;
 mod together;

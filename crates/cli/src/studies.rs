@@ -87,6 +87,7 @@ pub(crate) fn open_studies(
                 (needs.labels, offers.labels, "a class for every sample"),
                 (needs.masks, offers.masks, "an object mask for every sample"),
                 (needs.parts, offers.parts, "part masks for every sample"),
+                (needs.semantic, offers.semantic, "a class for every pixel"),
                 (needs.keypoints, offers.keypoints, "named points for every sample"),
                 (needs.clips, offers.clips, "frames of clips in their order"),
             ] {
@@ -192,6 +193,8 @@ pub(crate) struct Stage {
     pub(crate) sides: Sides,
     /// The model's and the data's sizes.
     pub(crate) shapes: Shapes,
+    /// Pixels from one patch to the next, where patches overlap.
+    pub(crate) stride_px: Option<usize>,
 }
 
 /// Opens a model of a recipe and the data that the studies want.
@@ -207,19 +210,28 @@ pub(crate) fn stage(
     let test = data::passage(uri, recipe.chosen_split()?, Role::Test, seed, limit)?;
     let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;
     let shapes = Shapes::of(&model.backbone, &model.name, view.size_px, &recipe.chosen_layers()?)?;
+    let shapes = match recipe.stride_px {
+        Some(stride_px) if (1..=shapes.patch_px).contains(&stride_px) => shapes.strided(stride_px),
+        Some(stride_px) => anyhow::bail!(
+            "stride_px: expected 1 to the side of a patch ({} px); found {stride_px}: {}",
+            shapes.patch_px,
+            model.name
+        ),
+        None => shapes,
+    };
     let train = match need_train(asked, &shapes)? {
         true => Some(data::passage(uri, Split::Train, Role::Train, seed, limit)?),
         false => None,
     };
     let sides = Sides { train, test };
     let shapes = on_data(shapes, &sides, seed);
-    Ok(Stage { model, view, sides, shapes })
+    Ok(Stage { model, view, sides, shapes, stride_px: recipe.stride_px })
 }
 
 impl Stage {
     /// Says what was opened, for `-v`.
     pub(crate) fn tell(&self, progress: &Progress) {
-        let Self { model, view, sides, shapes } = self;
+        let Self { model, view, sides, shapes, .. } = self;
         let weights = if model.is_untrained { "random weights" } else { "weights" };
         progress.detail(&format!(
             "{}: {weights} {}, {} blocks of width {}, patches of {} px",
@@ -254,7 +266,12 @@ impl Stage {
             views: vec![format!("{:?}", self.view)],
             shapes: Shapes { model: model.name.clone(), ..self.shapes.clone() },
         };
-        Subject { section, labs: vec![lab(Source::Model(&model.backbone), &self.view, settings)] }
+        let model = &model.backbone;
+        let source = match self.stride_px {
+            Some(stride_px) => Source::Strided { model, stride_px },
+            None => Source::Model(model),
+        };
+        Subject { section, labs: vec![lab(source, &self.view, settings)] }
     }
 
     /// The pixels themselves, at a side at which a vector of them stays small; values that are used as they are, at theirs.

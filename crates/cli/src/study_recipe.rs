@@ -81,6 +81,9 @@ pub(crate) struct StudyRecipe {
     /// Side of the images in pixels; the model's own where it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) size_px: Option<usize>,
+    /// Pixels from one patch to the next, for patches that overlap and a finer grid; the side of a patch where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stride_px: Option<usize>,
     /// `imagenet`, `half`, `clip` or `none`; the model's own where it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) normalize: Option<String>,

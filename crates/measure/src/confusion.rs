@@ -1,6 +1,6 @@
 //! Which class is taken for which.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 /// How often each class was predicted for each true class.
@@ -53,6 +53,47 @@ impl Confusion {
             counts[[label as usize, predicted as usize]] += 1;
         }
         Self { counts }
+    }
+
+    /// Counts the pixels of a map; those whose truth is not among the classes (void) are left out.
+    ///
+    /// # Shapes
+    /// Both `[n]`.
+    ///
+    /// # Panics
+    /// If they differ in number, or what is found is not among the classes.
+    ///
+    /// # Source
+    /// PASCAL VOC: void pixels do not count.
+    pub fn add_pixels(&mut self, truth: &[u8], found: &[u8]) {
+        assert_eq!(truth.len(), found.len(), "confusion: truth and what is found differ in size");
+        let k = self.counts.nrows();
+        for (&truth, &found) in truth.iter().zip(found).filter(|(truth, _)| usize::from(**truth) < k) {
+            self.counts[[usize::from(truth), usize::from(found)]] += 1;
+        }
+    }
+
+    /// What clusters make of the classes when each stands for one.
+    ///
+    /// # Shapes
+    /// `counts`: how many samples of a cluster are of a class, `[clusters, K]`; `class_of`: `[clusters]`, below `K`.
+    ///
+    /// # Panics
+    /// If the clusters differ in number, or a class is not below `K`.
+    ///
+    /// # Source
+    /// Definition.
+    pub fn of_clusters(counts: ArrayView2<usize>, class_of: &[usize]) -> Self {
+        assert_eq!(
+            counts.nrows(),
+            class_of.len(),
+            "confusion: counts and classes of clusters differ in number"
+        );
+        let mut confusion = Self::nothing(counts.ncols());
+        for (row, &class) in counts.rows().into_iter().zip(class_of) {
+            confusion.counts.column_mut(class).zip_mut_with(&row, |sum, &count| *sum += count);
+        }
+        confusion
     }
 
     /// Samples of a class.
@@ -152,6 +193,16 @@ impl Confusion {
 mod tests {
     use super::*;
     use ndarray::array;
+
+    #[test]
+    fn pixels_and_clusters_by_hand() {
+        let mut confusion = Confusion::nothing(2);
+        confusion.add_pixels(&[0, 1, 255, 1], &[0, 0, 1, 1]);
+        assert_eq!(confusion.counts, array![[1, 0], [1, 1]]);
+        // Clusters 0 and 2 stand for class 1: of class 0 they hold 1 + 2, of class 1 they hold 5 + 3.
+        let of = Confusion::of_clusters(array![[1, 5], [4, 0], [2, 3]].view(), &[1, 0, 1]);
+        assert_eq!(of.counts, array![[4, 3], [0, 8]]);
+    }
 
     #[test]
     fn counts_recall_and_precision_by_hand() {

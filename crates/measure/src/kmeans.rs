@@ -5,6 +5,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::convert::Infallible;
 
 /// Rows that one task compares with all centers.
 const TASK_ROWS: usize = 256;
@@ -53,6 +54,8 @@ pub struct KMeans {
     pub tolerance: f64,
     /// From which starts are drawn.
     pub seed: u64,
+    /// Whether centers are put back to length 1 after every round: for rows of length 1, whose cosines then decide.
+    pub spherical: bool,
 }
 
 /// What was found.
@@ -71,7 +74,7 @@ pub struct Clusters {
 impl KMeans {
     /// `k` clusters with ten starts, 300 rounds and a tolerance of 1e-4, as is usual.
     pub fn new(k: usize, seed: u64) -> Self {
-        Self { k, n_starts: 10, max_rounds: 300, tolerance: 1e-4, seed }
+        Self { k, n_starts: 10, max_rounds: 300, tolerance: 1e-4, seed, spherical: false }
     }
 
     /// Finds clusters; the same for any number of threads.
@@ -89,7 +92,7 @@ impl KMeans {
     /// If there are fewer samples than clusters, or no clusters.
     ///
     /// # Source
-    /// Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++); greedy candidates and the tolerance as scikit-learn has
+    /// Lloyd 1982; Dhillon and Modha 2001 (spherical); Arthur and Vassilvitskii 2007 (k-means++); greedy candidates and the tolerance as scikit-learn has
     /// them. *Differs*: sums are in `f64`, empty clusters are filled one a round, and draws are our own, so clusters equal
     /// scikit-learn's only where both find the same minimum.
     pub fn fit<E>(&self, rows: &dyn Rows<E>) -> Result<Clusters, E> {
@@ -105,7 +108,10 @@ impl KMeans {
             let mut n_rounds = 0;
             while n_rounds < self.max_rounds {
                 n_rounds += 1;
-                let next = round(rows, &mean, &centers)?;
+                let mut next = round(rows, &mean, &centers)?;
+                if self.spherical {
+                    to_length_one(&mut next, &mean);
+                }
                 let moved: f64 = (&next - &centers).iter().map(|x| x * x).sum();
                 centers = next;
                 if moved <= still {
@@ -163,6 +169,73 @@ impl KMeans {
             nearest.iter_mut().zip(left.row(best)).for_each(|(nearest, &left)| *nearest = left);
         }
         Ok(centers)
+    }
+}
+
+/// Samples and the center that is nearest to each, and the sum of squared distances: samples that had no part in finding the
+/// centers get their clusters so.
+///
+/// # Shapes
+/// `centers`: `[k, D]`; returns `[n]`.
+///
+/// # Errors
+/// What the rows say.
+///
+/// # Panics
+/// If the widths differ, or there is no center.
+///
+/// # Source
+/// Definition.
+pub fn nearest_centers<E>(rows: &dyn Rows<E>, centers: ArrayView2<f64>) -> Result<(Vec<u32>, f64), E> {
+    let Some(mean) = centers.mean_axis(Axis(0)) else { panic!("nearest_centers: no center") };
+    assert_eq!(rows.size().1, mean.len(), "nearest_centers: rows and centers differ in width");
+    assign(rows, &mean, &(&centers - &mean))
+}
+
+/// How many clusters there seem to be: one more as long as that leaves at most `ratio` of the sum of squared distances; of all tried,
+/// the clusters of the first number that does not, or of `max_k`.
+///
+/// Clusters are found among `rows` and every one of `all` is given to its nearest; it is their distances that count.
+///
+/// # Shapes
+/// The result's `of`: `[n of all]`.
+///
+/// # Panics
+/// If `max_k` is 0, there are no rows, or the widths differ.
+///
+/// # Source
+/// Amir et al., Deep ViT Features as Dense Visual Descriptors: `stop at the k with obj_k > 0.975 obj_{k−1}` (0.94 for parts).
+pub fn elbow(
+    rows: ArrayView2<f32>,
+    all: ArrayView2<f32>,
+    max_k: usize,
+    ratio: f64,
+    how: &KMeans,
+) -> Clusters {
+    assert!(max_k > 0, "elbow: no cluster");
+    let mut before: Option<Clusters> = None;
+    for k in 1..=max_k.min(rows.nrows()) {
+        let Ok(found) = KMeans { k, ..*how }.fit::<Infallible>(&rows);
+        let Ok((of, inertia)) = nearest_centers::<Infallible>(&all, found.centers.view());
+        let found = Clusters { of, inertia, ..found };
+        let is_last = before.as_ref().is_some_and(|before| inertia > ratio * before.inertia);
+        before = Some(found);
+        if is_last {
+            break;
+        }
+    }
+    before.unwrap_or_else(|| panic!("elbow: no rows"))
+}
+
+/// Centers, which are kept without the mean, back to length 1; one without length stays.
+fn to_length_one(centers: &mut Array2<f64>, mean: &Array1<f64>) {
+    for mut center in centers.rows_mut() {
+        center += mean;
+        let length = center.dot(&center).sqrt();
+        if length > 0.0 {
+            center /= length;
+        }
+        center -= mean;
     }
 }
 
@@ -306,7 +379,6 @@ mod tests {
     use super::*;
     use crate::cluster_scores::Contingency;
     use ndarray::array;
-    use std::convert::Infallible;
 
     fn fit(how: KMeans, rows: ArrayView2<f32>) -> Clusters {
         let Ok(found) = how.fit::<Infallible>(&rows);
@@ -346,6 +418,32 @@ mod tests {
         assert!(found.of[0] == found.of[1] && found.of[2] == found.of[3] && found.of[0] != found.of[2]);
         assert_eq!(found.centers.row(found.of[0] as usize).to_vec(), [0.5]);
         assert_eq!(found.centers.row(found.of[2] as usize).to_vec(), [10.5]);
+    }
+
+    #[test]
+    fn centers_of_length_one_by_hand() {
+        // Two bundles of directions; the center of each is the direction of its sum, half way between.
+        let (c, s) = (0.6f32, 0.8f32);
+        let rows = array![[1.0, 0.0], [c, s], [-1.0, 0.0], [-c, -s]];
+        let found = fit(KMeans { spherical: true, ..KMeans::new(2, 0) }, rows.view());
+        assert!(found.of[0] == found.of[1] && found.of[2] == found.of[3] && found.of[0] != found.of[2]);
+        let center = found.centers.row(found.of[0] as usize);
+        // (1.6, 0.8) / 1.78885
+        assert!((center[0] - 0.894427).abs() < 1e-6 && (center[1] - 0.447214).abs() < 1e-6, "{center}");
+        let Ok((of, inertia)) = nearest_centers::<Infallible>(&rows.view(), found.centers.view());
+        assert_eq!(of, found.of);
+        assert!((inertia - found.inertia).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_elbow_is_where_a_further_cluster_gains_little() {
+        let (rows, labels) = corners(60);
+        // Three far corners, each a small square: a fourth cluster cuts one of them in two.
+        let found = elbow(rows.view(), rows.view(), 14, 0.5, &KMeans::new(1, 0));
+        assert_eq!(found.centers.nrows(), 4, "the first that does not gain");
+        assert_eq!(elbow(rows.view(), rows.view(), 3, 0.5, &KMeans::new(1, 0)).centers.nrows(), 3);
+        let three = elbow(rows.view(), rows.view(), 3, 0.5, &KMeans::new(1, 0));
+        assert_eq!(Contingency::of(&three.of, &labels).ari(), 1.0);
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! - [`rollout`]: how attention passes through the layers;
 //! - [`cka`]: how alike two layers are, by centered kernel alignment;
 //! - [`interval`]: how far a number may be trusted;
-//! - [`pca`]: the principal directions of a symmetric matrix;
+//! - [`pca`] and [`projection`]: the principal directions of a symmetric matrix, and rows brought to them;
 //! - [`receptive_field`]: how wide a map of dependence on pixels is;
 //! - [`saliency`]: what a map of scores marks, and how well that meets a mask;
 //! - [`rank`]: how many dimensions features really use.
@@ -48,6 +48,7 @@ pub mod matching;
 pub mod nearest;
 pub mod pca;
 pub mod pck;
+pub mod projection;
 pub mod propagate;
 pub mod rank;
 pub mod receptive_field;

@@ -1,27 +1,48 @@
 //! How good is it: probes of frozen features. One file each, and a row in [`PROBES`].
 
+mod attended;
+mod auto_segmentation;
+mod best_buddies;
 mod by_layer;
+mod clusters;
+mod co_segmentation;
+mod communities;
 mod correspondence;
+mod dense;
 mod few_shot;
+mod foreground;
 mod held_out;
+mod image_sets;
 mod knn;
 mod label_propagation;
 mod linear;
+mod overclustering;
+mod part_co_segmentation;
 mod patches;
 mod retrieval;
 mod scores;
 mod segmentation;
+#[cfg(test)]
+mod staged;
 mod token_probe;
 
+pub use auto_segmentation::{AutoSegmentation, AutoSegmentationAcc, AutoSegmentationConfig};
+pub use best_buddies::{BestBuddies, BestBuddiesAcc, BestBuddiesConfig};
+pub use co_segmentation::{CoSegmentation, CoSegmentationAcc, CoSegmentationConfig};
+pub use communities::{Communities, CommunitiesAcc, CommunitiesConfig, ForegroundFrom, Neighbors};
 pub use correspondence::{Against, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
+pub use dense::Target;
 pub use few_shot::{Classifier, FewShot, FewShotAcc, FewShotConfig, Normalize, Prototypes, Regression};
+pub use foreground::{Foreground, ForegroundAcc, ForegroundConfig};
 pub use knn::{Knn, KnnAcc, KnnConfig};
 pub use label_propagation::{
     Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
 };
 pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
+pub use overclustering::{Overclustering, OverclusteringAcc, OverclusteringConfig};
+pub use part_co_segmentation::{PartCoSegmentation, PartCoSegmentationAcc, PartCoSegmentationConfig};
 pub use retrieval::{Retrieval, RetrievalAcc, RetrievalConfig};
-pub use segmentation::{Segmentation, SegmentationAcc, SegmentationConfig, Target};
+pub use segmentation::{Segmentation, SegmentationAcc, SegmentationConfig};
 pub use token_probe::{TokenProbe, TokenProbeAcc, TokenProbeConfig};
 
 use vit_features::{StudyEntry, study};
@@ -34,6 +55,13 @@ pub const PROBES: &[StudyEntry] = &[
     study::<TokenProbe>(),
     study::<Retrieval>(),
     study::<Correspondence>(),
+    study::<BestBuddies>(),
+    study::<CoSegmentation>(),
+    study::<PartCoSegmentation>(),
     study::<Segmentation>(),
+    study::<Overclustering>(),
+    study::<Foreground>(),
+    study::<Communities>(),
+    study::<AutoSegmentation>(),
     study::<LabelPropagation>(),
 ];

@@ -1,6 +1,6 @@
 //! How the scores of every layer are told where they are not accuracies: the choice on held-out samples, floor and ceiling.
 
-use measure::interval::Interval;
+use measure::interval::{Interval, t_interval};
 use report::{Block, Cell, Figure, FigureData, LinePlot, Metric, Series, Table};
 use std::collections::BTreeMap;
 use vit_features::{Findings, Select, Shapes, StudyError};
@@ -109,14 +109,26 @@ pub(crate) fn tell(
     Ok(best_idx)
 }
 
+/// An interval around a number of all pixels, as wide as that of the images' own.
+pub(crate) fn around(value: f64, by_image: &[f64]) -> Interval {
+    if by_image.len() < 2 {
+        return Interval { low: value, high: value };
+    }
+    let own = t_interval(by_image);
+    let half = 0.5 * (own.high - own.low);
+    Interval { low: value - half, high: value + half }
+}
+
 /// What selects of all layers have in common, for people.
 fn kind(select: Select) -> String {
     let name = select.to_string();
-    let facet = ["query", "key", "value", "cls", "mean"].into_iter().find(|word| name.contains(word));
+    let facet =
+        ["query", "key", "value", "attention", "cls", "mean"].into_iter().find(|word| name.contains(word));
     match facet {
         Some("query") => "queries".into(),
         Some("key") => "keys".into(),
         Some("value") => "values".into(),
+        Some("attention") => "attention".into(),
         Some("cls") => "class token".into(),
         Some(_) => "mean of patches".into(),
         None => "patch tokens".into(),

@@ -2,17 +2,25 @@
 
 use crate::select::{Part, Place};
 use crate::study::Arrays;
-use crate::{BatchInfo, Opened, Role, Select, StudyError, Taken};
+use crate::{BatchInfo, Opened, Role, Select, StudyError, Taken, covered, unfold};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
-use vit_data::{Dataset, HostView, Loader, LoaderOptions, Order, ViewPlan};
+use vit_data::{CropBox, Dataset, HostView, Loader, LoaderOptions, Order, ViewPlan};
 
 /// What is studied.
 pub enum Source<'a> {
     /// A frozen encoder.
     Model(&'a Backbone),
+    /// A frozen encoder on windows that overlap, for a finer grid; what studies are told of where a view was cut is the part that the
+    /// grid covers (see [`covered`]).
+    Strided {
+        /// The encoder.
+        model: &'a Backbone,
+        /// From one window to the next, at most the side of a patch.
+        stride_px: usize,
+    },
     /// The pixels themselves.
     Pixels,
 }
@@ -96,7 +104,13 @@ pub fn observe_together(
             let is_last = !view_of[model + 1..].contains(&view_of[model]);
             let view = &mut views[view_of[model]];
             let Some(view) = (if is_last { view.take() } else { view.clone() }) else { continue };
-            let boxes = view.boxes.clone();
+            let cut = |view_box: &CropBox| match lab.source {
+                Source::Strided { model, stride_px } => {
+                    covered(view_box, view.shape[2], model.patch_px(), stride_px)
+                }
+                Source::Model(_) | Source::Pixels => *view_box,
+            };
+            let boxes: Vec<CropBox> = view.boxes.iter().map(cut).collect();
             let info = BatchInfo {
                 model,
                 role: passage.role,
@@ -147,7 +161,7 @@ fn show(
     let mut passed = None;
     match &lab.source {
         Source::Pixels => add_pixels(&mut features, view),
-        Source::Model(model) => {
+        Source::Model(model) | Source::Strided { model, .. } => {
             let needs = looking.iter().filter_map(|study| study.needs_of(info.model));
             let selects: BTreeSet<Select> = needs.flat_map(|needs| needs.selects.iter().copied()).collect();
             let wants_passes =
@@ -156,6 +170,10 @@ fn show(
                 add_pixels(&mut features, view.clone());
             }
             let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+            let pixels = match lab.source {
+                Source::Strided { stride_px, .. } => unfold(pixels, model.patch_px(), stride_px),
+                Source::Model(_) | Source::Pixels => pixels,
+            };
             passed = looking.iter().any(wants_passes).then(|| (*model, pixels.clone()));
             let mut looker = Looker {
                 model,

@@ -11,6 +11,7 @@ mod findings;
 mod lab;
 mod layers;
 mod select;
+mod strided;
 mod study;
 
 pub use bank::{BANK_BYTES, BLOCK_BYTES, Bank};
@@ -20,6 +21,7 @@ pub use findings::{CORRECT, Findings, Maps, PatchMap, Showcase};
 pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
+pub use strided::{covered, n_windows, unfold};
 pub use study::{
     Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Protocol, Role, Shapes, Study, StudyEntry,
     Taken, open_study, study,

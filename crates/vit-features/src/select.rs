@@ -61,7 +61,8 @@ impl Select {
                 | Site::Norm2(i)
                 | Site::Query(i)
                 | Site::Key(i)
-                | Site::Value(i),
+                | Site::Value(i)
+                | Site::Attention(i),
             ) => Some(i),
             Place::At(Site::Norm) => Some(depth),
             Place::Pixels | Place::At(_) => None,

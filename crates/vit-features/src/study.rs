@@ -56,6 +56,8 @@ pub struct Shapes {
     pub classes: Vec<String>,
     /// The names of the parts that part masks tell apart; none where there are none.
     pub parts: Vec<String>,
+    /// The names of the classes that pixels have; none where nobody says.
+    pub object_classes: Vec<String>,
     /// Samples to learn from.
     pub n_train: usize,
     /// Samples asked about.
@@ -88,6 +90,7 @@ impl Shapes {
             n_classes: 0,
             classes: Vec::new(),
             parts: Vec::new(),
+            object_classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: layers.blocks(depth)?,
@@ -111,6 +114,7 @@ impl Shapes {
             n_classes: 0,
             classes: Vec::new(),
             parts: Vec::new(),
+            object_classes: Vec::new(),
             n_train: 0,
             n_test: 0,
             blocks: Vec::new(),
@@ -137,6 +141,7 @@ impl Shapes {
             n_classes: test.classes().len(),
             classes: test.classes().to_vec(),
             parts: test.part_names().to_vec(),
+            object_classes: test.object_classes().to_vec(),
             n_train: train.map_or(0, Dataset::len),
             n_test: test.len(),
             ..self
@@ -159,6 +164,8 @@ pub struct Needs {
     pub masks: bool,
     /// Whether it needs part masks for every sample.
     pub parts: bool,
+    /// Whether it needs a class for every pixel.
+    pub semantic: bool,
     /// Whether it is given the model itself, for passes of its own: gradients, or a model that is changed. They cost
     /// what they cost, beside the one forward that all studies share.
     pub passes: bool,

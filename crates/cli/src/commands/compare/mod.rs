@@ -18,8 +18,9 @@ use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
 use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
 use std::path::{Path, PathBuf};
-use vit_data::{Picture, Split};
-use vit_features::{Role as Side, StudyEntry};
+use std::sync::Arc;
+use vit_data::{Picture, Split, spread_over_classes};
+use vit_features::{Passage, Role as Side, StudyEntry};
 use vit_train::PretrainRecipe;
 use words::WordsByName;
 
@@ -82,6 +83,8 @@ pub(super) struct Plan<'a> {
     pub settings: &'a Settings,
     pub progress: &'a Progress,
     pub sides: Sides,
+    /// What models are asked about: the sides, or as many samples of each as the recipe says.
+    pub asked: Sides,
     pub out: &'a Path,
     pub resume: bool,
     /// What the command line says of the transform, which then holds for given models too.
@@ -128,6 +131,10 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         recipe: &recipe,
         settings: &settings,
         progress: &progress,
+        asked: Sides {
+            train: sides.train.as_ref().map(|side| fewer(side, recipe.n_asked)),
+            test: fewer(&sides.test, recipe.n_asked),
+        },
         sides,
         out: out.path(),
         resume: args.resume,
@@ -141,6 +148,14 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let page = out.path().join("report.html");
     report.write_html(&page)?;
     Ok(Done::of_report(&report, &page))
+}
+
+/// At most `n` samples of a side, where that is said, spread evenly over its classes.
+fn fewer(side: &Passage, n: Option<usize>) -> Passage {
+    let Some(n) = n.filter(|&n| n < side.indices.len()) else { return side.clone() };
+    let places = spread_over_classes(Subset::of(side.clone()).as_ref(), n);
+    let indices = places.into_iter().map(|place| side.indices[place]).collect();
+    Passage { indices: Arc::new(indices), ..side.clone() }
 }
 
 /// The recipe, with what the command line says in its place.

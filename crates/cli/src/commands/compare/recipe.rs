@@ -61,6 +61,9 @@ pub(crate) struct CompareRecipe {
     pub normalize: String,
     /// Samples in a batch while models are asked.
     pub batch: usize,
+    /// Samples of either side that models are asked about, spread evenly over the classes; all where it is not said. Training uses all.
+    #[serde(default)]
+    pub n_asked: Option<usize>,
     /// Held-out images in the pictures of what an objective does.
     pub n_previews: usize,
     /// Models trained for the comparison.
@@ -82,9 +85,12 @@ fn whole() -> f64 {
 
 impl Recipe for CompareRecipe {
     fn check(&self) -> Result<(), RecipeError> {
-        for (key, value) in
-            [("size_px", self.size_px), ("batch", self.batch), ("n_seeds", self.n_seeds as usize)]
-        {
+        for (key, value) in [
+            ("size_px", self.size_px),
+            ("batch", self.batch),
+            ("n_seeds", self.n_seeds as usize),
+            ("n_asked", self.n_asked.unwrap_or(1)),
+        ] {
             if value == 0 {
                 return Err(RecipeError::value(key, "at least 1", "0"));
             }

@@ -293,10 +293,10 @@ fn ask(
             (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
-    let shapes = on_data(shapes, &plan.sides, seed);
+    let shapes = on_data(shapes, &plan.asked, seed);
     let (mut fitting, mut opened) = (Vec::new(), Vec::new());
     for (study, kind) in asked(plan.recipe, role)? {
-        match open_studies(std::slice::from_ref(&study), &shapes, &plan.sides) {
+        match open_studies(std::slice::from_ref(&study), &shapes, &plan.asked) {
             Ok(one) => {
                 opened.extend(one);
                 fitting.push((study, kind));
@@ -321,11 +321,11 @@ fn ask(
     }
     let mut lab = lab(source, &view, plan.settings);
     lab.batch = plan.recipe.batch;
-    let findings = run_studies(&lab, opened, &plan.sides, name, plan.progress)?;
+    let findings = run_studies(&lab, opened, &plan.asked, name, plan.progress)?;
     for ((study, kind), findings) in fitting.into_iter().zip(findings) {
         let options = (study.entry.resolve)(&study.options)?;
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
-        let data = plan.sides.test.data.name();
+        let data = plan.asked.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
         let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
         let folder = dir.join(study.entry.info.name);

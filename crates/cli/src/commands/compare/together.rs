@@ -36,7 +36,7 @@ pub(super) fn ask(
     let mut shapes = Vec::new();
     for (name, model, view) in models {
         let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
-        shapes.push(on_data(own, &plan.sides, seed));
+        shapes.push(on_data(own, &plan.asked, seed));
     }
     // Studies of the same models share a pass.
     let mut passes: BTreeMap<Vec<usize>, Vec<&Asked>> = BTreeMap::new();
@@ -63,15 +63,15 @@ pub(super) fn ask(
         let Some(first) = of_models.next() else { continue };
         let first = first.beside(of_models.collect());
         let asked: Vec<Asked> = asked.into_iter().cloned().collect();
-        let opened = open_studies(&asked, &first, &plan.sides)?;
-        let findings = run_studies_together(&labs, opened, &plan.sides, ALL_MODELS, plan.progress)?;
+        let opened = open_studies(&asked, &first, &plan.asked)?;
+        let findings = run_studies_together(&labs, opened, &plan.asked, ALL_MODELS, plan.progress)?;
         let names: Vec<&str> = first.models().map(|shapes| shapes.model.as_str()).collect();
         for (study, findings) in asked.iter().zip(findings) {
             let info = study.entry.info;
             let options = (study.entry.resolve)(&study.options)?;
             let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, info.name)?);
             let provenance = plan.settings.provenance(None, recipe);
-            let data = plan.sides.test.data.name();
+            let data = plan.asked.test.data.name();
             let mut report = report_of(info, Kind::Analysis, &names.join(", "), &data, findings, provenance);
             report.write(&dir.join(info.name))?;
             write_file(&dir.join(info.name).join("recipe.toml"), options.as_bytes())?;
@@ -91,7 +91,7 @@ fn fitting(
 ) -> anyhow::Result<Vec<usize>> {
     let mut fitting = Vec::new();
     for (place, shapes) in shapes.iter().enumerate() {
-        match open_studies(std::slice::from_ref(study), shapes, &plan.sides) {
+        match open_studies(std::slice::from_ref(study), shapes, &plan.asked) {
             Ok(_) => fitting.push(place),
             Err(refusal) => answers.leave_out(study.entry.info.name, &shapes.model, refusal)?,
         }

@@ -4,6 +4,7 @@
 //! figures from what it found.
 
 mod analysis;
+mod bounds;
 mod layers;
 mod overview;
 mod paired;
@@ -76,6 +77,9 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
     }
     if !material.probes.is_empty() {
         report.story.push(Block::Heading("How good is every layer?".into()));
+        if let Some(table) = bounds::table(material) {
+            add_table(report, table);
+        }
         if let Some(table) = scores::best_layer_by_task(material) {
             add_table(report, table);
         }

@@ -1,0 +1,286 @@
+//! Part co-segmentation: do the parts of the objects that a few images of a class have in common become clusters of their own?
+
+use crate::attended::{Attended, needs_attention};
+use crate::co_segmentation::CoSegmentationConfig;
+use crate::dense::{Reading, Target};
+use crate::image_sets::{ImageSets, PerSet};
+use crate::patches;
+use crate::scores::{self, Score, Words};
+use measure::cluster_scores::Contingency;
+use measure::interval::{mean, t_interval};
+use measure::kmeans::{KMeans, elbow};
+use ndarray::{Array2, Axis};
+use rand::RngExt;
+use rayon::prelude::*;
+use report::{Info, Metric, Recipe, RecipeError};
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use vit_core::{Seen, Site};
+use vit_data::Seed;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+
+/// The options of [`PartCoSegmentation`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PartCoSegmentationConfig {
+    /// Parts that are sought in every set; 4 in Amir et al., 0 for as many as gain.
+    pub n_parts: usize,
+    /// Where the number is not given: one part more must leave at most this share of the squared distances; 0.94 in Amir et al.
+    pub elbow: f64,
+    /// How the object is found in a set of images; as for `co-segmentation`.
+    pub object: CoSegmentationConfig,
+}
+
+impl Default for PartCoSegmentationConfig {
+    fn default() -> Self {
+        Self { object: CoSegmentationConfig::default(), n_parts: 4, elbow: 0.94 }
+    }
+}
+
+impl Recipe for PartCoSegmentationConfig {
+    fn check(&self) -> Result<(), RecipeError> {
+        self.object.check()?;
+        if !(0.0..=1.0).contains(&self.elbow) {
+            return Err(RecipeError::value("elbow", "0 to 1", self.elbow));
+        }
+        Ok(())
+    }
+}
+
+/// The patches of what a few images of a class have in common are clustered again; mutual information of the clusters and of the
+/// parts that are there, over the pixels of the objects.
+///
+/// # Source
+/// Amir et al., Deep ViT Features as Dense Visual Descriptors; NMI and ARI over the object's pixels as on CUB. *Differs*: as
+/// [`CoSegmentation`](crate::CoSegmentation); no crops and flips beside the images, no random field afterwards.
+pub struct PartCoSegmentation;
+
+/// The patches, the truth and the attention of the test side; see [`Foreground`](crate::Foreground) for its memory.
+#[derive(Serialize, Deserialize)]
+pub struct PartCoSegmentationAcc {
+    sets: ImageSets,
+}
+
+impl Accumulate for PartCoSegmentationAcc {
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        self.sets.see(PartCoSegmentation::INFO.name, site, seen, info)
+    }
+
+    fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
+        match taken.info.role {
+            Role::Train => Ok(()),
+            Role::Test => self.sets.push(PartCoSegmentation::INFO.name, taken),
+        }
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.sets.append(later.sets);
+    }
+}
+
+impl Study for PartCoSegmentation {
+    const INFO: Info = Info {
+        name: "part-co-segmentation",
+        line: "the parts of what a few images of a class have in common as clusters of their own, at every layer: NMI and ARI",
+        source: "Amir et al. 2021 (Deep ViT features as dense visual descriptors)",
+    };
+    const PROTOCOL: &'static str = "\
+What a few images of a class have in common is found as for co-segmentation: clusters of patches, votes by saliency. The
+patches of that are clustered again by k-means into a given number of parts; what is outside is one cluster more. Over the
+pixels of the true objects of a set, clusters (patches made larger by the nearest one) are compared with the true parts:
+normalized mutual information and the adjusted Rand index, mean over sets. One set in four chooses the layer and does not
+count.";
+    type Config = PartCoSegmentationConfig;
+    type Acc = PartCoSegmentationAcc;
+
+    fn protocols() -> Vec<(&'static str, &'static str, PartCoSegmentationConfig)> {
+        let object = CoSegmentationConfig { every: 100, n_starts: 10, ..CoSegmentationConfig::default() };
+        let amir = PartCoSegmentationConfig { object, ..PartCoSegmentationConfig::default() };
+        vec![(
+            "amir",
+            "Amir et al. 2021: keys, 4 parts, 10 starts; without crops, flips and the random field",
+            amir,
+        )]
+    }
+
+    fn small() -> PartCoSegmentationConfig {
+        let object = CoSegmentationConfig {
+            set_size: 3,
+            max_clusters: 4,
+            n_starts: 1,
+            ..CoSegmentationConfig::default()
+        };
+        PartCoSegmentationConfig { object, n_parts: 2, ..PartCoSegmentationConfig::default() }
+    }
+
+    fn needs(config: &PartCoSegmentationConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
+        needs_attention(Self::INFO.name, shapes)?;
+        let selects = patches::candidates(Self::INFO.name, &config.object.facets, shapes)?;
+        let sites = vec![Attended::site(shapes)];
+        Ok(Needs { selects, sites, labels: true, parts: true, ..Needs::default() })
+    }
+
+    fn open(config: &PartCoSegmentationConfig, shapes: &Shapes) -> PartCoSegmentationAcc {
+        let reading = Reading::new(Target::Parts, config.object.eval_px, shapes);
+        // What the model cannot have was refused by `needs`.
+        let wanted = patches::candidates(Self::INFO.name, &config.object.facets, shapes).unwrap_or_default();
+        let sets = ImageSets::new(Self::INFO.name, reading, wanted, config.object.memory_mib << 20, shapes);
+        PartCoSegmentationAcc { sets }
+    }
+
+    fn finish(
+        config: &PartCoSegmentationConfig,
+        shapes: &Shapes,
+        acc: PartCoSegmentationAcc,
+    ) -> Result<Findings, StudyError> {
+        let sets = acc.sets.by_class(Self::INFO.name, config.object.set_size)?;
+        let common = config.object.common(shapes.seed);
+        let mut findings = Findings::default();
+        let mut scored = Vec::new();
+        let n_patches = acc.sets.reading.n_patches();
+        for &select in &acc.sets.wanted {
+            let found = acc.sets.salient(select, &sets, &common)?;
+            let all = acc.sets.test.patches(select, &acc.sets.reading)?;
+            let of_set = |(set, found): (&Vec<usize>, &crate::image_sets::Salient)| {
+                let parts = parts(config, shapes.seed, &acc.sets.patches_of(&all, set), &found.marked);
+                meeting(&acc.sets, set, &parts)
+            };
+            let by_set: Vec<Option<Meeting>> = sets.par_iter().zip(&found).map(of_set).collect();
+            let PerSet { choosing, counting } = PerSet::split(by_set.into_iter());
+            let (choosing, counting) = (scores_of(&choosing), scores_of(&counting));
+            let own: Vec<f64> = counting.iter().map(|meeting| meeting.nmi).collect();
+            scored.push(Score {
+                select,
+                held_out: mean(&choosing.iter().map(|meeting| meeting.nmi).collect::<Vec<_>>()),
+                test: mean(&own),
+                interval: if own.len() > 1 { t_interval(&own) } else { scores::around(own[0], &own) },
+                beside: vec![mean(&counting.iter().map(|meeting| meeting.ari).collect::<Vec<_>>())],
+            });
+        }
+        let PerSet { counting, .. } = PerSet::split(sets.iter());
+        let over = |of: &dyn Fn(usize) -> Vec<u32>| {
+            let meetings: Vec<Option<Meeting>> = counting
+                .iter()
+                .map(|set| {
+                    let parts: Vec<u32> = set.iter().flat_map(|&image| of(image)).collect();
+                    meeting(&acc.sets, set, &parts)
+                })
+                .collect();
+            let found = scores_of(&meetings);
+            let number =
+                |of: fn(&Meeting) -> f64| mean(&found.iter().map(|meeting| of(meeting)).collect::<Vec<_>>());
+            (number(|meeting| meeting.nmi), number(|meeting| meeting.ari))
+        };
+        let random = over(&|image| {
+            let mut draws = Seed(shapes.seed).stream("random-parts", &[image as u64]);
+            (0..n_patches).map(|_| draws.random_range(0..config.n_parts.max(2) as u32)).collect()
+        });
+        let truth = over(&|image| {
+            acc.sets.reading.of_patches(acc.sets.truth(image)).into_iter().map(u32::from).collect()
+        });
+        let words = Words {
+            study: Self::INFO.name,
+            metric: "nmi",
+            title: "Part co-segmentation",
+            caption: "Normalized mutual information of true parts and of clusters of what a few images have in common, over the pixels of the objects. \
+                      Chance is a random cluster for every patch; the ceiling is the truth at the middle of every patch.",
+            settings: format!(
+                "{} sets of up to {} images; {}",
+                counting.len(),
+                config.object.set_size,
+                match config.n_parts {
+                    0 => "as many parts as gain".to_owned(),
+                    n => format!("{n} parts"),
+                }
+            ),
+            beside: &["ari"],
+            chance: random.0,
+            ceiling: truth.0,
+        };
+        scores::tell(&words, shapes, &scored, &mut findings)?;
+        findings.metrics.push(Metric::new("chance.ari", random.1, "ratio"));
+        findings.metrics.push(Metric::new("ceiling.ari", truth.1, "ratio"));
+        Ok(findings)
+    }
+}
+
+/// The cluster of every patch of a set: parts count from 1, what is not marked is 0.
+fn parts(config: &PartCoSegmentationConfig, seed: u64, rows: &Array2<f32>, marked: &[bool]) -> Vec<u32> {
+    let mut of = vec![0; marked.len()];
+    let chosen: Vec<usize> = (0..marked.len()).filter(|&patch| marked[patch]).collect();
+    if chosen.is_empty() {
+        return of;
+    }
+    let own = rows.select(Axis(0), &chosen);
+    let fit = KMeans { n_starts: config.object.n_starts, ..KMeans::new(1, seed) };
+    let found = match config.n_parts {
+        0 => elbow(own.view(), own.view(), config.object.max_clusters, config.elbow, &fit).of,
+        n => {
+            let Ok(found) = KMeans { k: n.min(chosen.len()), ..fit }.fit::<Infallible>(&own.view());
+            found.of
+        }
+    };
+    for (patch, part) in chosen.into_iter().zip(found) {
+        of[patch] = 1 + part;
+    }
+    of
+}
+
+/// How clusters and parts meet over the pixels of a set's objects.
+struct Meeting {
+    nmi: f64,
+    ari: f64,
+}
+
+/// None where a set shows no object.
+fn meeting(sets: &ImageSets, set: &[usize], parts: &[u32]) -> Option<Meeting> {
+    let (cells, n) = (sets.reading.cells(), sets.reading.n_patches());
+    let (mut clusters, mut kinds) = (Vec::new(), Vec::new());
+    for (at, &image) in set.iter().enumerate() {
+        let own = &parts[at * n..(at + 1) * n];
+        for (&kind, &cell) in sets.truth(image).iter().zip(&cells).filter(|(kind, _)| **kind > 0) {
+            clusters.push(own[cell]);
+            kinds.push(u32::from(kind));
+        }
+    }
+    if kinds.is_empty() {
+        return None;
+    }
+    let contingency = Contingency::of(&clusters, &kinds);
+    Some(Meeting { nmi: contingency.nmi(), ari: contingency.ari() })
+}
+
+/// Those of the sets that show an object; where none does, nothing was found.
+fn scores_of(meetings: &[Option<Meeting>]) -> Vec<&Meeting> {
+    const NOTHING: &Meeting = &Meeting { nmi: 0.0, ari: 0.0 };
+    let found: Vec<&Meeting> = meetings.iter().flatten().collect();
+    if found.is_empty() { vec![NOTHING] } else { found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::staged::{Stage, noise, value};
+
+    fn asked(feature: &dyn Fn(u8, usize, usize) -> Vec<f32>) -> Findings {
+        let object = CoSegmentationConfig { set_size: 4, ..CoSegmentationConfig::default() };
+        let config = PartCoSegmentationConfig { object, n_parts: 2, ..PartCoSegmentationConfig::default() };
+        Stage { n_test: 32, n_classes: 2, ..Stage::new() }.ask::<PartCoSegmentation>(&config, feature)
+    }
+
+    #[test]
+    fn the_parts_become_clusters_and_noise_has_nothing_to_do_with_them() {
+        let perfect = asked(&|kind, _, _| match kind {
+            0 => vec![-1.0, 0.0, 0.0],
+            1 => vec![0.6, 0.8, 0.0],
+            _ => vec![0.6, 0.0, 0.8],
+        });
+        assert!((value(&perfect, "ceiling") - 1.0).abs() < 1e-12, "objects cover whole patches");
+        assert!((value(&perfect, "best.nmi") - 1.0).abs() < 1e-12);
+        assert!((value(&perfect, "ari") - 1.0).abs() < 1e-12);
+        let noise = asked(&|_, image, patch| (0..3).map(|d| noise((image * 64 + patch) * 3 + d)).collect());
+        let (found, chance) = (value(&noise, "best.nmi"), value(&noise, "chance"));
+        // 48 patches of two parts: what chance alone shares is little.
+        assert!(found < 0.1 && chance < 0.1, "{found} and {chance}");
+    }
+}
