@@ -212,6 +212,10 @@ impl Dataset for Subset {
         self.whole.frame(self.indices[index])
     }
 
+    fn group(&self, index: usize) -> Option<usize> {
+        self.whole.group(self.indices[index])
+    }
+
     fn offers(&self) -> Offers {
         self.whole.offers()
     }

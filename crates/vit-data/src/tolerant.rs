@@ -93,6 +93,10 @@ impl Dataset for Tolerant {
         self.dataset.frame(index)
     }
 
+    fn group(&self, index: usize) -> Option<usize> {
+        self.dataset.group(index)
+    }
+
     fn offers(&self) -> Offers {
         self.dataset.offers()
     }
@@ -106,13 +110,21 @@ impl Dataset for Tolerant {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        // Another frame or another side of a pair is no stand-in: the group would lie.
+        if self.dataset.group(index).is_some() {
+            return self.dataset.sample(index);
+        }
         let label = self.label(index);
         let n = self.len();
         let after = (1..n).map(|step| (index + step) % n).filter(|&other| self.label(other) == label);
         let mut last = None;
         for candidate in std::iter::once(index).chain(after) {
             match self.dataset.sample(candidate) {
-                Ok(sample) => return Ok(sample),
+                Ok(mut sample) => {
+                    // What stands in for another sample asks nothing of its own.
+                    sample.truth.query = sample.truth.query.filter(|_| candidate == index);
+                    return Ok(sample);
+                }
                 Err(error) if error.is_of_one_sample() => {
                     self.remember(candidate, &error)?;
                     last = Some(error);
