@@ -311,6 +311,34 @@ Student's 95 % interval. The best layer is chosen by queries from the training s
     type Config = FewShotConfig;
     type Acc = FewShotAcc;
 
+    fn protocols() -> Vec<(&'static str, &'static str, FewShotConfig)> {
+        let five_ways = |tokens: &str| FewShotConfig {
+            tokens: vec![tokens.into()],
+            shots: vec![1, 5],
+            n_ways: 5,
+            ..FewShotConfig::default()
+        };
+        let nearest = FewShotConfig { n_episodes: 10_000, ..five_ways("cls") };
+        let logistic = Classifier::Logistic(Regression::default());
+        vec![
+            (
+                "simpleshot",
+                "Wang et al. 2019: 5 ways, 1 and 5 shots, 15 queries, 10,000 episodes; centered, divided by length, nearest mean",
+                nearest,
+            ),
+            (
+                "rfs",
+                "Tian et al. 2020: 5 ways, 1 and 5 shots, 15 queries, 600 episodes; divided by length, logistic regression with C = 1",
+                FewShotConfig {
+                    n_episodes: 600,
+                    normalize: Normalize::L2,
+                    classifier: logistic,
+                    ..five_ways("cls")
+                },
+            ),
+        ]
+    }
+
     fn needs(config: &FewShotConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
         Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
@@ -334,14 +362,15 @@ Student's 95 % interval. The best layer is chosen by queries from the training s
         let n_askable = of_test.iter().filter(|samples| !samples.is_empty()).count();
         if n_askable < config.n_ways.max(2) {
             let expected = format!("test samples of at least {} classes", config.n_ways.max(2));
-            return Err(value_error(expected, format!("of {n_askable}")));
+            return Err(StudyError::too_few(Self::INFO.name, expected, format!("of {n_askable}")));
         }
         let most = config.shots.iter().copied().max().unwrap_or(1);
         for (class, samples) in of_train.iter().enumerate().filter(|(class, _)| !of_test[*class].is_empty()) {
             if samples.len() <= most {
                 let expected = format!("more than {most} training samples of every class (shots)");
                 let class = by_layer::class_name(shapes, class);
-                return Err(value_error(expected, format!("{} of {class}", samples.len())));
+                let found = format!("{} of {class}", samples.len());
+                return Err(StudyError::too_few(Self::INFO.name, expected, found));
             }
         }
         let episodes: Vec<(usize, Vec<Episode>)> = config

@@ -3,6 +3,7 @@
 mod by_layer;
 mod correspondence;
 mod few_shot;
+mod fused_propagation;
 mod held_out;
 mod knn;
 mod label_propagation;
@@ -12,12 +13,15 @@ mod retrieval;
 mod scores;
 mod segmentation;
 mod token_probe;
+#[cfg(test)]
+mod trial;
 
-pub use correspondence::{Against, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
+pub use correspondence::{Against, Answer, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
 pub use few_shot::{Classifier, FewShot, FewShotAcc, FewShotConfig, Normalize, Prototypes, Regression};
+pub use fused_propagation::{FusedPropagation, FusedPropagationAcc, FusedPropagationConfig};
 pub use knn::{Knn, KnnAcc, KnnConfig};
 pub use label_propagation::{
-    Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
+    CompareIn, Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
 };
 pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
 pub use retrieval::{Retrieval, RetrievalAcc, RetrievalConfig};
@@ -36,4 +40,5 @@ pub const PROBES: &[StudyEntry] = &[
     study::<Correspondence>(),
     study::<Segmentation>(),
     study::<LabelPropagation>(),
+    study::<FusedPropagation>(),
 ];

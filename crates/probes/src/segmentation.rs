@@ -314,7 +314,8 @@ penalty and the best layer are chosen on held-out training images.";
                 acc.test.indices.len(),
                 if acc.fit.is_empty() { "none" } else { "some" }
             );
-            return Err(value_error("training images, held-out ones, and at least 2 test images", found));
+            let expected = "training images, held-out ones, and at least 2 test images";
+            return Err(StudyError::too_few(Self::INFO.name, expected, found));
         }
         let [low, high] = config.log2_lambdas;
         // The strongest first: of equals it is chosen.
@@ -483,17 +484,10 @@ fn of_truth(acc: &SegmentationAcc, truth: &[u8]) -> Array2<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::{noise, show, value};
     use vit_core::{Grid, Site};
-    use vit_data::{CropBox, LabelMap, Truth};
+    use vit_data::{LabelMap, Truth};
     use vit_features::{Part, Place};
-
-    /// A number that looks random, in −0.5 to 0.5.
-    fn noise(of: usize) -> f32 {
-        let mut z = (of as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-    }
 
     /// Learns on 12 and asks 8 images of 32 px whose 8 × 8 object has two halves; `feature(kind, image, patch)`.
     fn asked(feature: impl Fn(u8, usize, usize) -> Vec<f32>) -> Findings {
@@ -523,25 +517,12 @@ mod tests {
                 let parts = LabelMap { width_px: 32, height_px: 32, ids: (0..1024).map(kind).collect() };
                 let of = |patch: usize| kind((patch / 8 * 4 + 2) * 32 + patch % 8 * 4 + 2);
                 let values: Vec<f32> = (0..64).flat_map(|patch| feature(of(patch), image, patch)).collect();
-                let features = BTreeMap::from([(select, (vec![1, 64, values.len() / 64], values))]);
                 let truth = Truth { parts: Some(parts), ..Truth::default() };
-                let info = BatchInfo {
-                    model: 0,
-                    role,
-                    first: image,
-                    labels: &[None],
-                    indices: &[image],
-                    truths: &[truth],
-                    boxes: &[CropBox { x: 0.0, y: 0.0, w: 32.0, h: 32.0, flipped: false }],
-                };
-                acc.batch(&Taken { info, features: &features }).expect("taken");
+                let shape = [64, values.len() / 64];
+                show(&mut acc, (role, image), &[truth], 32.0, (select, &shape, values));
             }
         }
         Segmentation::finish(&config, &shapes, acc).expect("findings")
-    }
-
-    fn value(findings: &Findings, name: &str) -> f64 {
-        findings.metrics.iter().find(|metric| metric.name == name).expect(name).value
     }
 
     #[test]

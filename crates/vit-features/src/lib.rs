@@ -21,6 +21,6 @@ pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Protocol, Role, Shapes, Study, StudyEntry,
-    Taken, open_study, study,
+    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Protocol, ProtocolView, Role, Shapes, Study,
+    StudyEntry, Taken, open_study, study,
 };

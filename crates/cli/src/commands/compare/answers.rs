@@ -3,7 +3,7 @@
 use report::{Metric, Report};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_features::CORRECT;
+use vit_features::{CORRECT, StudyError};
 use vit_train::Preview;
 
 /// What a model is in the comparison.
@@ -54,6 +54,41 @@ pub(super) fn mean_over(values: &[f64]) -> f64 {
 }
 
 impl Answers {
+    /// Nothing yet.
+    pub(super) fn new(model: &str, seed: u64) -> Self {
+        Self {
+            model: model.into(),
+            seed,
+            studies: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            own_top1: None,
+            preview: None,
+            curves: Curves::default(),
+        }
+    }
+
+    /// Notes why a study could not be asked of a model, and gives the sentence back; the rest is asked.
+    ///
+    /// # Errors
+    /// What is no reason to leave a study out.
+    pub(super) fn leave_out(
+        &mut self,
+        study: &str,
+        model: &str,
+        error: StudyError,
+    ) -> Result<String, StudyError> {
+        let why = match error {
+            StudyError::Model { needs, .. } => format!("does not apply: needs {needs}"),
+            StudyError::Offers { needs, .. } => format!("does not apply: the data offers not {needs}"),
+            StudyError::TooFew { expected, found, .. } => {
+                format!("too little data: expected {expected}; found {found}")
+            }
+            other => return Err(other),
+        };
+        self.absent.insert((study.to_owned(), model.to_owned()), why.clone());
+        Ok(why)
+    }
+
     /// All numbers of a name.
     pub(super) fn metrics<'a>(&'a self, study: &str, name: &'a str) -> impl Iterator<Item = &'a Metric> {
         let metrics = self.studies.get(study).into_iter().flat_map(|report| &report.metrics);
@@ -144,6 +179,17 @@ mod tests {
             preview: None,
             curves: Curves::default(),
         }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_a_sentence_and_other_errors_stay_errors() {
+        let mut answers = answers(Vec::new());
+        let why = answers.leave_out("few-shot", "m", StudyError::too_few("few-shot", "more", "5 of a class"));
+        let why = why.expect("a sentence");
+        assert_eq!(why, "too little data: expected more; found 5 of a class");
+        assert_eq!(answers.absent[&("few-shot".into(), "m".into())], why);
+        let (study, expected, found) = ("knn".into(), "finite features".into(), "NaN".into());
+        assert!(answers.leave_out("knn", "m", StudyError::Value { study, expected, found }).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::monitor::HeldOut;
 use crate::outcome::{Stop, command_line};
 use crate::progress::{Progress, TrainWatch};
 use crate::settings::secs_since_1970;
-use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies};
+use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_each_together};
 use anyhow::{Context, anyhow, bail};
 use report::{Kind, store::write_file};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use std::path::Path;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, arch};
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry, StudyError};
+use vit_features::{CORRECT, Layers, Models, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -30,6 +30,9 @@ struct Kept {
     preview: Option<Preview>,
     curves: Curves,
 }
+
+/// Where it is kept why a study could not be asked: there is too little data for it.
+const TOO_FEW_FILE: &str = "too-few.txt";
 
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
 pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
@@ -252,15 +255,7 @@ fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, name, seed);
-    let mut answers = Answers {
-        model: name.into(),
-        seed,
-        studies: BTreeMap::new(),
-        absent: BTreeMap::new(),
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    };
+    let mut answers = Answers::new(name, seed);
     let (view, source, shapes) = match model {
         Some((model, view)) => {
             let shapes = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -280,23 +275,24 @@ fn ask(
                 fitting.push((study, kind));
             }
             // What a model does not have is said in the report; the rest is asked.
-            Err(StudyError::Model { needs, .. }) => {
-                plan.progress.detail(&format!("{name}: no {}, which needs {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: needs {needs}"));
+            Err(error) => {
+                let study = study.entry.info.name;
+                let why = answers.leave_out(study, name, error)?;
+                plan.progress.detail(&format!("{name}: no {study}: {why}"));
             }
-            Err(StudyError::Offers { needs, .. }) => {
-                plan.progress.detail(&format!("no {}: the data offers not {needs}", study.entry.info.name));
-                let place = (study.entry.info.name.to_owned(), name.to_owned());
-                answers.absent.insert(place, format!("does not apply: the data offers not {needs}"));
-            }
-            Err(error) => return Err(error.into()),
         }
     }
-    let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
+    let is_done = |study: &Asked| {
+        let folder = dir.join(study.entry.info.name);
+        folder.join("report.json").exists() || folder.join(TOO_FEW_FILE).exists()
+    };
     if plan.resume && fitting.iter().all(|(study, _)| is_done(study)) {
         for (study, _) in &fitting {
             let folder = dir.join(study.entry.info.name);
+            if let Ok(why) = std::fs::read_to_string(folder.join(TOO_FEW_FILE)) {
+                answers.absent.insert((study.entry.info.name.to_owned(), name.to_owned()), why);
+                continue;
+            }
             let mut report = report::Report::read(&folder)?;
             report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
             answers.studies.insert(study.entry.info.name.to_owned(), report);
@@ -305,14 +301,25 @@ fn ask(
     }
     let mut lab = lab(source, &view, plan.settings);
     lab.batch = plan.recipe.batch;
-    let findings = run_studies(&lab, opened, &plan.sides, name, plan.progress)?;
-    for ((study, kind), findings) in fitting.into_iter().zip(findings) {
+    let labs = std::slice::from_ref(&lab);
+    let finished = run_each_together(labs, opened, &plan.sides, name, plan.progress)?;
+    for ((study, kind), found) in fitting.into_iter().zip(finished) {
+        let folder = dir.join(study.entry.info.name);
+        let findings = match found {
+            Ok(findings) => findings,
+            Err(error) => {
+                let why = answers.leave_out(study.entry.info.name, name, error)?;
+                std::fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                write_file(&folder.join(TOO_FEW_FILE), why.as_bytes())?;
+                continue;
+            }
+        };
         let options = (study.entry.resolve)(&study.options)?;
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
         let data = plan.sides.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
         let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
-        let folder = dir.join(study.entry.info.name);
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
         report.arrays.retain(|array| array.name == CORRECT);
@@ -324,7 +331,7 @@ fn ask(
 /// How the comparison's images are cut for the models that it trains; a given model brings its own transform.
 fn view_of_trained(plan: &Plan) -> anyhow::Result<View> {
     let normalize = Normalize::from_name(&plan.recipe.normalize)?;
-    Ok(View { size_px: plan.recipe.size_px, normalize, input: None })
+    Ok(View { size_px: plan.recipe.size_px, normalize, input: None, framed: None })
 }
 
 /// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.

@@ -1,15 +1,15 @@
 //! What is asked of all models at once, when each has been asked alone.
 
-use super::answers::{Answers, Curves};
+use super::answers::Answers;
 use super::recipe::CompareRecipe;
 use super::run::find;
 use super::{ALL_MODELS, Plan, model_dir};
 use crate::data::View;
-use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies_together};
+use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_each_together};
 use report::{Kind, Report, store::write_file};
 use std::collections::BTreeMap;
 use vit_core::Backbone;
-use vit_features::{Lab, Layers, Models, Shapes, Source, StudyError};
+use vit_features::{Lab, Layers, Models, Shapes, Source};
 
 /// The analyses of the recipe that look at several models together.
 pub(super) fn asked(recipe: &CompareRecipe) -> anyhow::Result<Vec<Asked>> {
@@ -32,15 +32,7 @@ pub(super) fn ask(
     seed: u64,
 ) -> anyhow::Result<Answers> {
     let dir = model_dir(plan, ALL_MODELS, seed);
-    let mut answers = Answers {
-        model: ALL_MODELS.into(),
-        seed,
-        studies: BTreeMap::new(),
-        absent: BTreeMap::new(),
-        own_top1: None,
-        preview: None,
-        curves: Curves::default(),
-    };
+    let mut answers = Answers::new(ALL_MODELS, seed);
     let mut shapes = Vec::new();
     for (name, model, view) in models {
         let own = Shapes::of(model, name, view.size_px, &Layers::All)?;
@@ -72,10 +64,19 @@ pub(super) fn ask(
         let first = first.beside(of_models.collect());
         let asked: Vec<Asked> = asked.into_iter().cloned().collect();
         let opened = open_studies(&asked, &first, &plan.sides)?;
-        let findings = run_studies_together(&labs, opened, &plan.sides, ALL_MODELS, plan.progress)?;
+        let finished = run_each_together(&labs, opened, &plan.sides, ALL_MODELS, plan.progress)?;
         let names: Vec<&str> = first.models().map(|shapes| shapes.model.as_str()).collect();
-        for (study, findings) in asked.iter().zip(findings) {
+        for (study, found) in asked.iter().zip(finished) {
             let info = study.entry.info;
+            let findings = match found {
+                Ok(findings) => findings,
+                Err(error) => {
+                    let why = answers.leave_out(info.name, ALL_MODELS, error)?;
+                    let places = names.iter().map(|name| (info.name.to_owned(), (*name).to_owned()));
+                    answers.absent.extend(places.map(|place| (place, why.clone())));
+                    continue;
+                }
+            };
             let options = (study.entry.resolve)(&study.options)?;
             let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, info.name)?);
             let provenance = plan.settings.provenance(None, recipe);
@@ -101,15 +102,7 @@ fn fitting(
     for (place, shapes) in shapes.iter().enumerate() {
         match open_studies(std::slice::from_ref(study), shapes, &plan.sides) {
             Ok(_) => fitting.push(place),
-            Err(StudyError::Model { needs, .. }) => {
-                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
-                answers.absent.insert(at, format!("does not apply: needs {needs}"));
-            }
-            Err(StudyError::Offers { needs, .. }) => {
-                let at = (study.entry.info.name.to_owned(), shapes.model.clone());
-                answers.absent.insert(at, format!("does not apply: the data offers not {needs}"));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => drop(answers.leave_out(study.entry.info.name, &shapes.model, error)?),
         }
     }
     Ok(fitting)
