@@ -229,7 +229,7 @@ One clip in four chooses the layer and does not count, unless propagation.hold_o
         let clips: Vec<ClipScores> = clips.into_iter().filter(|clip| headline.has(clip)).collect();
         let propagation = &config.propagation;
         let (held_out, test) = scores::halves(&clips, propagation.hold_out);
-        if held_out.is_empty() || test.len() < if propagation.hold_out { 2 } else { 1 } {
+        if held_out.is_empty() || test.len() < 1 + usize::from(propagation.hold_out) {
             return Err(too_few(Self::INFO.name, clips.len(), n_cut));
         }
         fn of<'a>(clips: &[&'a ClipScores], at: usize) -> Vec<&'a ClipScore> {

@@ -205,6 +205,43 @@ mod tests {
         assert_eq!(data.unreadable().len(), 2);
     }
 
+    /// The same as pairs of neighbors.
+    struct Paired(Damaged);
+
+    impl Dataset for Paired {
+        fn name(&self) -> String {
+            self.0.name()
+        }
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn group(&self, index: usize) -> Option<usize> {
+            Some(index / 2)
+        }
+        fn offers(&self) -> Offers {
+            self.0.offers()
+        }
+        fn label(&self, index: usize) -> Option<u32> {
+            self.0.label(index)
+        }
+        fn native_size_px(&self) -> Option<usize> {
+            None
+        }
+        fn sample(&self, index: usize) -> Result<Sample, DataError> {
+            self.0.sample(index)
+        }
+    }
+
+    #[test]
+    fn nothing_stands_in_for_one_side_of_a_pair() {
+        let data = tolerate(Arc::new(Paired(Damaged(vec![5]))), 0.01);
+        assert!(data.sample(5).expect_err("no stand-in").to_string().ends_with("5.png"));
+        assert_eq!((data.sample(4).expect("reads").id.as_str(), data.group(5)), ("4", Some(2)));
+    }
+
     #[test]
     fn order_and_batches_are_the_same_for_every_number_of_threads() {
         let whole = ids(&tolerate(Arc::new(Damaged(vec![])), 0.0), 0).expect("reads");

@@ -573,7 +573,7 @@ mod tests {
         assert!(note.contains("8 pairs, 40 points") && note.contains("the best on what counts"), "{note}");
         // 0.01 of the box's longer side (40 px) is less than the pixel by which points are off the middle.
         let strict = found.metrics.iter().find(|metric| {
-            metric.name == "pck_per_point" && metric.params.get("alpha") == Some(&0.01.into())
+            metric.name == "pck_per_point" && metric.params.get("alpha").is_some_and(|value| *value == 0.01)
         });
         assert_eq!(strict.expect("alpha 0.01").value, 0.0);
         let held_out = asked(&token_config(), true, one_hot);
@@ -582,8 +582,7 @@ mod tests {
 
     #[test]
     fn pixels_are_answers_too() {
-        // Descriptors that turn slowly with the place in the object, which is the same in both images: the place itself, so that the
-        // pixel between patches is found.
+        // Descriptors that turn slowly with the place, which is the same in both images.
         let config = CorrespondenceConfig { answer: Answer::Pixel, hold_out: false, ..token_config() };
         let mut acc = Correspondence::open(&config, &shapes());
         for image in 0..4usize {
@@ -602,11 +601,12 @@ mod tests {
             show(&mut acc, (Role::Test, image), &[truth], 64.0, (SELECT, &[64, 4], values));
         }
         let found = Correspondence::finish(&config, &shapes(), acc).expect("findings");
-        // Points are at pixel 5 of 8 and up to a pixel off the middle of a patch: pixels come nearer than the middle.
+        // Points are a pixel off the middle of a patch, near which a map that was made larger has its greatest pixel.
         assert_eq!(value(&found, "best.pck"), 1.0);
         let at = |alpha: f64| {
             let named = |metric: &&Metric| {
-                metric.name == "pck_per_point" && metric.params.get("alpha") == Some(&alpha.into())
+                metric.name == "pck_per_point"
+                    && metric.params.get("alpha").is_some_and(|value| *value == alpha)
             };
             found.metrics.iter().find(named).expect("a share").value
         };

@@ -126,7 +126,7 @@ One clip in four chooses the layer and does not count, unless hold_out is false.
         let headline = Headline::of(&clips);
         let clips: Vec<ClipScores> = clips.into_iter().filter(|clip| headline.has(clip)).collect();
         let (held_out, test) = scores::halves(&clips, config.hold_out);
-        if held_out.is_empty() || test.len() < if config.hold_out { 2 } else { 1 } {
+        if held_out.is_empty() || test.len() < 1 + usize::from(config.hold_out) {
             return Err(too_few(Self::INFO.name, clips.len(), n_cut));
         }
         findings(config, shapes, &acc.wanted, headline, (&held_out, &test))
