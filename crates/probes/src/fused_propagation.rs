@@ -1,8 +1,8 @@
 //! Fused label propagation: do two networks together follow what is marked in a clip better than either alone?
 
 use crate::label_propagation::{
-    ClipScore, ClipScores, FrameSeen, Headline, LabelPropagationConfig, Likeness, Reel, Sizes, patches_of,
-    too_few,
+    ClipScore, ClipScores, FrameSeen, Headline, LabelPropagationConfig, Likeness, Reel, Sizes, by_likeness,
+    patches_of, too_few,
 };
 use crate::patches;
 use crate::scores::{self, ChosenBy, Score, Words};
@@ -232,14 +232,11 @@ One clip in four chooses the layer and does not count, unless propagation.hold_o
         if held_out.is_empty() || test.len() < 1 + usize::from(propagation.hold_out) {
             return Err(too_few(Self::INFO.name, clips.len(), n_cut));
         }
-        fn of<'a>(clips: &[&'a ClipScores], at: usize) -> Vec<&'a ClipScore> {
-            clips.iter().map(|clip| &clip.by_likeness[at]).collect()
-        }
-        let alone = |at: usize| headline.over(propagation, &of(&test, at));
+        let alone = |at: usize| headline.over(propagation, &by_likeness(&test, at));
         let mut scored = Vec::new();
         for (place, &(first, second)) in pairs.pairs.iter().enumerate() {
             let at = pairs.n_selects() + place;
-            let (chosen_by, all) = (of(&held_out, at), of(&test, at));
+            let (chosen_by, all) = (by_likeness(&held_out, at), by_likeness(&test, at));
             let mut beside = vec![alone(first), alone(second)];
             beside.extend(headline.numbers_beside(&all));
             scored.push(Score {

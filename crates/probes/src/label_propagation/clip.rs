@@ -94,6 +94,11 @@ pub(crate) struct ClipScores {
     pub(crate) ceiling: ClipScore,
 }
 
+/// The scores of clips by one likeness.
+pub(crate) fn by_likeness<'a>(clips: &[&'a ClipScores], at: usize) -> Vec<&'a ClipScore> {
+    clips.iter().map(|clip| &clip.by_likeness[at]).collect()
+}
+
 /// The channels of a clip's labels.
 struct Labels {
     told: Told,

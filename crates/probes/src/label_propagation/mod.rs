@@ -7,7 +7,7 @@ mod reel;
 
 pub use config::{CompareIn, Follow, LabelPropagationConfig, Resize, Shape};
 
-pub(crate) use clip::{ClipScore, ClipScores, FrameSeen, Likeness, Sizes};
+pub(crate) use clip::{ClipScore, ClipScores, FrameSeen, Likeness, Sizes, by_likeness};
 pub(crate) use outcome::Headline;
 pub(crate) use reel::Reel;
 
@@ -149,10 +149,7 @@ fn findings(
     let mut findings = Findings::default();
     let mut scored = Vec::new();
     for (place, &select) in wanted.iter().enumerate() {
-        let of = |clips: &[&ClipScores]| -> Vec<&ClipScore> {
-            clips.iter().map(|clip| &clip.by_likeness[place]).collect()
-        };
-        let (chosen_by, all) = (of(held_out), of(test));
+        let (chosen_by, all) = (by_likeness(held_out, place), by_likeness(test, place));
         scored.push(Score {
             select,
             held_out: headline.over(config, &chosen_by),
