@@ -187,7 +187,7 @@ mod tests {
         let why = answers.leave_out("few-shot", "m", StudyError::too_few("few-shot", "more", "5 of a class"));
         let why = why.expect("a sentence");
         assert_eq!(why, "too little data: expected more; found 5 of a class");
-        assert_eq!(answers.absent[&("few-shot".into(), "m".into())], why);
+        assert_eq!(answers.absent.get(&("few-shot".to_owned(), "m".to_owned())), Some(&why));
         let (study, expected, found) = ("knn".into(), "finite features".into(), "NaN".into());
         assert!(answers.leave_out("knn", "m", StudyError::Value { study, expected, found }).is_err());
     }
