@@ -1,5 +1,5 @@
-//! Kinds `knn`, `attention_stats`, `attention_rollout` and `cka` through the registry's rows, as a recipe reaches them; kind
-//! `cluster_scores` by its measures.
+//! Kinds `knn`, `revisited`, `attention_stats`, `attention_rollout` and `cka` through the registry's rows, as a recipe reaches them;
+//! kind `cluster_scores` by its measures.
 
 use analysis::ANALYSES;
 use burn::tensor::Tensor;
@@ -11,7 +11,7 @@ use testkit::golden::{Case, cases};
 use testkit::{HostTensor, assert_near};
 use toml::Table;
 use vit_core::{Grid, Seen, Site};
-use vit_data::Truth;
+use vit_data::{Query, Truth};
 use vit_features::{BatchInfo, Findings, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
 use vit_ops::AttentionGrid;
 
@@ -56,6 +56,51 @@ fn the_knn_row_gives_the_golden_accuracy_at_each_k() {
             let metric =
                 metrics.iter().find(of_k).unwrap_or_else(|| panic!("{}: no top1 at k = {k}", case.name));
             case.assert_near(&format!("top1_k{k}"), &HostTensor::new([], vec![metric.value]));
+        }
+    }
+}
+
+#[test]
+fn the_retrieval_row_gives_the_golden_scores_of_revisited_oxford_in_every_setup() {
+    for case in cases("revisited") {
+        let features = case.tensor("features");
+        let kinds = case.tensor("kinds");
+        let (n_queries, n_database) = (kinds.shape[0], kinds.shape[1]);
+        let ks = case.counts("precisions_at");
+        let options: Table = format!("hold_out = false\nprecisions_at = {ks:?}").parse().unwrap();
+        let shapes = Shapes::of_pixels(2);
+        let mut study = (row(PROBES, "retrieval").open)(&options, &shapes).unwrap();
+        let mut truths = vec![Truth::default(); n_database];
+        for query in 0..n_queries {
+            let list = |kind: f64| {
+                let of_query = &kinds.values[query * n_database..(query + 1) * n_database];
+                (0..n_database as u32).filter(|&item| of_query[item as usize] == kind).collect()
+            };
+            let query = Query { easy: list(1.0), hard: list(2.0), junk: list(3.0) };
+            truths.push(Truth { query: Some(query), ..Truth::default() });
+        }
+        let labels = vec![None; truths.len()];
+        let indices: Vec<usize> = (0..truths.len()).collect();
+        let info = BatchInfo {
+            model: 0,
+            role: Role::Test,
+            first: 0,
+            labels: &labels,
+            indices: &indices,
+            truths: &truths,
+            boxes: &[],
+        };
+        let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
+        study.batch(&Taken { info, features: &taken }).unwrap();
+        let metrics = study.finish().unwrap().metrics;
+        for setup in ["medium", "hard", "easy"] {
+            let names = std::iter::once(format!("map_{setup}"))
+                .chain(ks.iter().map(|k| format!("precision_at_{k}_{setup}")));
+            let value = |name: String| {
+                let metric = metrics.iter().find(|metric| metric.name == name);
+                metric.unwrap_or_else(|| panic!("{}: no {name}", case.name)).value
+            };
+            case.assert_near(setup, &HostTensor::new([1 + ks.len()], names.map(value).collect()));
         }
     }
 }

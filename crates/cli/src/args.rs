@@ -25,7 +25,8 @@ MODEL is a weights file, a run folder, or an architecture with random weights:
   vit:dim=32,depth=3,heads=4,patch=8,image=32
 DATA is a URI:
   part-shapes[:SPLIT], fashion-mnist:DIR, mnist:DIR, cifar10:DIR, cifar100:DIR,
-  folder:DIR, coco:DIR, partimagenet:DIR, voc:DIR, voc-aug:DIR, pixels:FILE.safetensors
+  folder:DIR, coco:DIR, partimagenet:DIR, voc:DIR, voc-aug:DIR, roxford5k:DIR, rparis6k:DIR,
+  spair:DIR, davis:DIR, jhmdb:DIR, vip:DIR, pixels:FILE.safetensors
 
 Examples:
   vitscope pretrain mae-part-shapes --out runs/mae

@@ -99,6 +99,30 @@ pub(crate) struct View {
     pub(crate) normalize: Normalize,
     /// How much of the image is shown, and how it is resized; none for all of the central square, bicubic.
     pub(crate) input: Option<InputTransform>,
+    /// How much of the image is shown instead, where it was asked for.
+    pub(crate) framed: Option<Framed>,
+}
+
+/// How much of an image a view shows, where that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framed {
+    /// The central square.
+    Center,
+    /// All of it, its sides made equal.
+    Whole,
+    /// All of it in the middle of a black square.
+    Padded,
+}
+
+impl Framed {
+    /// The words for them.
+    pub(crate) const NAMES: [&str; 3] = ["center", "whole", "padded"];
+
+    /// By its word.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Center, Self::Whole, Self::Padded];
+        all.into_iter().zip(Self::NAMES).find(|(_, known)| *known == name).map(|(framed, _)| framed)
+    }
 }
 
 impl View {
@@ -151,17 +175,22 @@ impl View {
                 model.name
             ),
         };
-        Ok(Self { size_px, normalize, input: model.input })
+        Ok(Self { size_px, normalize, input: model.input, framed: None })
     }
 
     /// The family's crop and filter; without one, the shorter side to the size, then the central square.
     pub(crate) fn plan(&self) -> ViewPlan {
-        let Some(input) = self.input else {
-            return ViewPlan::center(self.size_px, self.size_px, self.normalize);
+        let crop = match (self.framed, self.input.as_ref().map(|input| (input, input.framing))) {
+            (Some(Framed::Whole), _) | (None, Some((_, Framing::Squash))) => Crop::Whole,
+            (Some(Framed::Padded), _) => Crop::Padded,
+            (None, Some((input, Framing::Center(_)))) => {
+                Crop::Center { resize_px: input.resize_px(self.size_px) }
+            }
+            (Some(Framed::Center), _) | (None, None) => Crop::Center { resize_px: self.size_px },
         };
-        let crop = match input.framing {
-            Framing::Squash => Crop::Whole,
-            Framing::Center(_) => Crop::Center { resize_px: input.resize_px(self.size_px) },
+        let Some(input) = self.input else {
+            let spec = ViewSpec::plain(crop, self.size_px, self.normalize);
+            return ViewPlan { views: vec![spec] };
         };
         let filter = match input.interpolation {
             Interpolation::Bilinear => Filter::Bilinear,
@@ -210,6 +239,10 @@ impl Dataset for Subset {
     }
     fn frame(&self, index: usize) -> Option<Frame> {
         self.whole.frame(self.indices[index])
+    }
+
+    fn group(&self, index: usize) -> Option<usize> {
+        self.whole.group(self.indices[index])
     }
 
     fn offers(&self) -> Offers {

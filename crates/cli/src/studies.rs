@@ -1,6 +1,6 @@
 //! Studies on models and data: opened, checked against the data, run in one pass, turned into reports.
 
-use crate::data::{self, Sides, View};
+use crate::data::{self, Framed, Sides, View};
 use crate::models::{self, Model, Words};
 use crate::outcome::Stop;
 use crate::progress::{self, Progress};
@@ -85,6 +85,7 @@ pub(crate) fn open_studies(
             let (needs, offers) = (open.needs(), side.data.offers());
             for (is_needed, is_there, what) in [
                 (needs.labels, offers.labels, "a class for every sample"),
+                (needs.company, offers.labels || offers.queries, "a class for every sample, or queries"),
                 (needs.masks, offers.masks, "an object mask for every sample"),
                 (needs.parts, offers.parts, "part masks for every sample"),
                 (needs.semantic, offers.semantic, "a class for every pixel"),
@@ -101,41 +102,43 @@ pub(crate) fn open_studies(
     Ok(opened)
 }
 
-/// Runs studies in one pass over each side of the data; `label` says in the progress what is looked at.
+/// Runs studies of one or several models, each with its own views, in one pass over each side of the data; `label` says in
+/// the progress what is looked at.
 ///
 /// # Errors
 /// What [`observe_together`] refuses; [`Stop::Interrupted`] after Ctrl-C.
-pub(crate) fn run_studies(
-    lab: &Lab,
+pub(crate) fn run_studies_together(
+    labs: &[Lab],
     studies: Vec<Box<dyn Opened>>,
     sides: &Sides,
     label: &str,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Findings>> {
-    run_studies_together(std::slice::from_ref(lab), studies, sides, label, progress)
+    let finished = run_each_together(labs, studies, sides, label, progress)?;
+    Ok(finished.into_iter().collect::<Result<_, _>>()?)
 }
 
-/// Runs studies of several models, each with its own views, in one pass over each side of the data.
+/// The same, where a study for which there is too little data does not stop the others.
 ///
 /// # Errors
-/// As [`run_studies`].
-pub(crate) fn run_studies_together(
+/// As [`run_studies_together`]; [`StudyError::TooFew`] is among the results.
+pub(crate) fn run_each_together(
     labs: &[Lab],
     mut studies: Vec<Box<dyn Opened>>,
     sides: &Sides,
     label: &str,
     progress: &Progress,
-) -> anyhow::Result<Vec<Findings>> {
+) -> anyhow::Result<Vec<Result<Findings, StudyError>>> {
     show_studies(labs, &mut studies, sides, label, progress)?;
-    let mut findings = finish_studies(studies, label, progress)?;
-    findings.iter_mut().try_for_each(|found| showcase::show(found, &sides.test))?;
-    Ok(findings)
+    let mut finished = finish_each(studies, label, progress)?;
+    finished.iter_mut().flatten().try_for_each(|found| showcase::show(found, &sides.test))?;
+    Ok(finished)
 }
 
 /// Shows studies all batches of each side of the data.
 ///
 /// # Errors
-/// As [`run_studies`].
+/// As [`run_studies_together`].
 pub(crate) fn show_studies(
     labs: &[Lab],
     studies: &mut [Box<dyn Opened>],
@@ -169,15 +172,27 @@ pub(crate) fn finish_studies(
     label: &str,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Findings>> {
-    let mut findings = Vec::with_capacity(studies.len());
+    Ok(finish_each(studies, label, progress)?.into_iter().collect::<Result<_, _>>()?)
+}
+
+/// The same, where a study for which there is too little data does not stop the others.
+fn finish_each(
+    studies: Vec<Box<dyn Opened>>,
+    label: &str,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Result<Findings, StudyError>>> {
+    let mut finished = Vec::with_capacity(studies.len());
     for study in studies {
         progress.detail(&format!("{label}: {} finishes", study.info().name));
-        findings.push(study.finish()?);
+        match study.finish() {
+            Err(error @ StudyError::TooFew { .. }) => finished.push(Err(error)),
+            found => finished.push(Ok(found?)),
+        }
         if progress::interrupted() {
             return Err(Stop::again("nothing was written").into());
         }
     }
-    Ok(findings)
+    Ok(finished)
 }
 
 /// Side in pixels at which raw pixels are asked, where images are larger: 3,072 numbers, as in CIFAR.
@@ -209,6 +224,7 @@ pub(crate) fn stage(
     let (uri, seed, limit) = (&recipe.data, settings.seed, (recipe.limit, settings));
     let test = data::passage(uri, recipe.chosen_split()?, Role::Test, seed, limit)?;
     let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;
+    let view = View { framed: recipe.framing.as_deref().and_then(Framed::from_name), ..view };
     let shapes = Shapes::of(&model.backbone, &model.name, view.size_px, &recipe.chosen_layers()?)?;
     let shapes = match recipe.stride_px {
         Some(stride_px) if (1..=shapes.patch_px).contains(&stride_px) => shapes.strided(stride_px),

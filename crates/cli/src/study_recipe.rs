@@ -1,6 +1,7 @@
 //! What a probe or an analysis is run with: a name and options, or a whole recipe; and what is saved of it.
 
 use crate::args::Common;
+use crate::data::Framed;
 use crate::names::{self, hint};
 use crate::studies::Asked;
 use analysis::ANALYSES;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use vit_data::Split;
 use vit_data::transform::Normalize;
-use vit_features::{Layers, StudyEntry};
+use vit_features::{Layers, Protocol, StudyEntry};
 
 /// Which registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,9 @@ pub(crate) struct StudyRecipe {
     /// `imagenet`, `half`, `clip` or `none`; the model's own where it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) normalize: Option<String>,
+    /// How much of an image is shown: `center`, `whole` or `padded`; the model's own where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) framing: Option<String>,
     /// Whether a probe also asks raw pixels and the untrained model.
     #[serde(default = "yes")]
     pub(crate) floor: bool,
@@ -123,6 +127,9 @@ impl Recipe for StudyRecipe {
             let known = Normalize::from_name(name);
             known.map_err(|_| RecipeError::value("normalize", "imagenet, half, clip or none", name))?;
         }
+        if let Some(name) = self.framing.as_deref().filter(|name| Framed::from_name(name).is_none()) {
+            return Err(RecipeError::value("framing", Framed::NAMES.join(", "), name));
+        }
         Ok(())
     }
 }
@@ -138,6 +145,8 @@ pub(crate) struct Said<'a> {
     pub(crate) split: Option<&'a str>,
     /// `--layers`
     pub(crate) layers: Option<&'a str>,
+    /// `--framing`
+    pub(crate) framing: Option<&'a str>,
     /// `--no-floor`
     pub(crate) no_floor: bool,
     /// `--protocol`
@@ -179,11 +188,16 @@ impl StudyRecipe {
         resolved.limit = common.limit.or(resolved.limit);
         resolved.size_px = common.size.or(resolved.size_px);
         resolved.normalize = common.normalize.clone().or(resolved.normalize);
+        resolved.framing = said.framing.map(str::to_owned).or(resolved.framing);
         resolved.floor = kind == StudyKind::Probe && resolved.floor && !said.no_floor;
         let entry = find(&resolved.study, kind).with_context(|| origin_of(word, &origin))?;
         resolved.protocol = said.protocol.map(str::to_owned).or(resolved.protocol);
         if let Some(name) = &resolved.protocol {
-            resolved.options = pinned(entry, name, &resolved.options)?;
+            let protocol = protocol(entry, name)?;
+            resolved.options = pinned(&protocol, &resolved.options)?;
+            // How pictures are shown is the protocol's, unless it was said.
+            resolved.size_px = resolved.size_px.or(protocol.view.size_px);
+            resolved.framing = resolved.framing.or(protocol.view.framing.map(str::to_owned));
         }
         let text = (entry.resolve)(&resolved.options).map_err(|error| error.under("options").at(&origin))?;
         resolved.options = recipe::parse_table(&text, &origin)?;
@@ -232,15 +246,19 @@ impl StudyRecipe {
     }
 }
 
-/// The options of a protocol. Others may be said as well only where they are the same.
-fn pinned(entry: &StudyEntry, name: &str, said: &toml::Table) -> anyhow::Result<toml::Table> {
+/// A protocol of a study by its name.
+fn protocol(entry: &StudyEntry, name: &str) -> anyhow::Result<Protocol> {
     let protocols = (entry.protocols)();
     let study = entry.info.name;
-    let Some(protocol) = protocols.iter().find(|protocol| protocol.name == name) else {
-        let known: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
-        let expected = if known.is_empty() { "none, as there are none".into() } else { known.join(", ") };
-        bail!("--protocol: expected one of `{study}`: {expected}; found `{name}`");
-    };
+    let known: Vec<&str> = protocols.iter().map(|protocol| protocol.name).collect();
+    let expected = if known.is_empty() { "none, as there are none".into() } else { known.join(", ") };
+    let found = protocols.into_iter().find(|protocol| protocol.name == name);
+    found.ok_or_else(|| anyhow!("--protocol: expected one of `{study}`: {expected}; found `{name}`"))
+}
+
+/// The options of a protocol. Others may be said as well only where they are the same.
+fn pinned(protocol: &Protocol, said: &toml::Table) -> anyhow::Result<toml::Table> {
+    let name = protocol.name;
     let options = recipe::parse_table(&protocol.options, name)?;
     match said.iter().find(|(key, value)| options.get(*key) != Some(*value)) {
         Some((key, value)) => bail!(

@@ -211,10 +211,23 @@ fn compare_trains_a_model_that_is_given_by_its_recipe() {
 fn compare_takes_models_that_are_there_and_refuses_what_cannot_be() {
     let dir = desk();
     let given = "small=vit:dim=16,depth=2,heads=2,patch=16,image=64";
-    let two = run(&dir, &["compare", given, "--recipe", "small.toml", "--limit", "48", "--out", "given"]);
-    assert_eq!(two.status.code(), Some(0), "{}", String::from_utf8_lossy(&two.stderr));
-    let report = json(&dir.path().join("given/report.json"));
-    assert_eq!(report["model"], "small");
+    // Four samples of a class are too few for five shots: the rest is asked, and the cell says why, after a resume too.
+    let linear = "study = \"linear\"\noptions = { n_held_out = 12, solver = { kind = \"ridge\" } }";
+    let few = RECIPE.replace(linear, "study = \"few-shot\"");
+    assert_ne!(few, RECIPE);
+    std::fs::write(dir.path().join("few.toml"), few).expect("a recipe");
+    for more in [&[][..], &["--resume"]] {
+        let args = ["compare", given, "--recipe", "few.toml", "--limit", "48", "--out", "given"];
+        let two = run(&dir, &[&args[..], more].concat());
+        assert_eq!(two.status.code(), Some(0), "{}", String::from_utf8_lossy(&two.stderr));
+        let report = json(&dir.path().join("given/report.json"));
+        assert_eq!(report["model"], "small");
+        let cells = serde_json::to_string(&report["tables"]).expect("JSON");
+        assert!(
+            cells.contains("too little data: expected more than 10 training samples of every class"),
+            "{cells}"
+        );
+    }
 
     let refused = |args: &[&str], says: &str| {
         let output = run(&dir, args);

@@ -1,5 +1,5 @@
 //! Parity with the golden cases of kinds `knn`, `attention_stats`, `attention_rollout`, `cka`, `davis_jf`, `label_propagation`,
-//! `log_bins`, `cluster_scores`, `interpolate`, `hungarian`, `segmentation_scores`, `retrieval_scores` and `map_equation`.
+//! `log_bins`, `cluster_scores`, `interpolate`, `hungarian`, `segmentation_scores`, `retrieval_scores`, `pck` and `map_equation`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use measure::log_bins::log_bins;
 use measure::map_equation::{Graph, Walk, best_of, code_length};
 use measure::matching::{assign, one_to_one, pairwise_iou};
 use measure::nearest::{l2_normalize_rows, top_k};
+use measure::pck::{Located, Yardstick, pck};
 use measure::propagate::{Context, Neighborhood, Rule, cosine, propagate, stretch};
 use measure::resample::{bilinear, nearest};
 use measure::retrieval::{Kind, average_precision, precision_at, ranks_of_positives};
@@ -377,6 +378,34 @@ fn rankings_have_the_scores_of_other_libraries() {
         }
         case.compare("average_precision", &ndarray::arr1(&aps).into_dyn());
         case.compare("precision_at_k", &ndarray::arr1(&precisions).into_dyn());
+    }
+}
+
+#[test]
+fn points_are_found_as_often_as_another_program_counts() {
+    for case in Case::all("pck") {
+        let numbers = |name: &str| case.array::<f64>(name);
+        let groups = |name: &str| case.labels(name);
+        let (distances, widths, heights) = (numbers("distance"), numbers("width"), numbers("height"));
+        let alphas = case.meta["config"]["alphas"].as_array().expect("alphas");
+        for (name, yardstick, group) in
+            [("box", Yardstick::Box, "category"), ("box_diagonal", Yardstick::BoxDiagonal, "joint")]
+        {
+            let (images, groups) = (groups("image"), groups(group));
+            let point = |i: usize| Located {
+                distance_px: distances[[i]],
+                yardstick_px: yardstick.length_px((widths[[i]], heights[[i]]), (0.0, 0.0)),
+                image: images[i] as usize,
+                category: groups[i] as usize,
+            };
+            let points: Vec<Located> = (0..distances.len()).map(point).collect();
+            let shares = alphas.iter().flat_map(|alpha| {
+                let found = pck(&points, alpha.as_f64().expect("a share"), yardstick);
+                [found.per_point, found.per_image, found.per_category]
+            });
+            let shares = ArrayD::from_shape_vec(vec![alphas.len(), 3], shares.collect());
+            case.compare(name, &shares.expect("three shares for each alpha"));
+        }
     }
 }
 

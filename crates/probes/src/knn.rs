@@ -135,6 +135,7 @@ its accuracy on the test side is `best.top1`.";
             ..KnnConfig::default()
         };
         let ibot = KnnConfig { headline_k: 10, ..dino.clone() };
+        let dinov2 = dino.clone();
         vec![
             (
                 "dino",
@@ -142,6 +143,7 @@ its accuracy on the test side is `best.top1`.";
                 dino,
             ),
             ("ibot", "Zhou et al. 2022: as DINO, k 10 reported", ibot),
+            ("dinov2", "Oquab et al. 2024: as DINO", dinov2),
         ]
     }
     type Acc = KnnAcc;
@@ -171,7 +173,11 @@ its accuracy on the test side is `best.top1`.";
         let KnnAcc { wanted, train, test } = acc;
         if train.len() < 2 || test.is_empty() {
             let found = format!("{} and {}", train.len(), test.len());
-            return Err(value_error("at least 2 training samples and 1 test sample", found));
+            return Err(StudyError::too_few(
+                Self::INFO.name,
+                "at least 2 training samples and 1 test sample",
+                found,
+            ));
         }
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let answers = wanted.into_iter().map(|select| answer(config, select, &train, &test, n_classes));

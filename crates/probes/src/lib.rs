@@ -11,6 +11,7 @@ mod correspondence;
 mod dense;
 mod few_shot;
 mod foreground;
+mod fused_propagation;
 mod held_out;
 mod image_sets;
 mod knn;
@@ -25,18 +26,21 @@ mod segmentation;
 #[cfg(test)]
 mod staged;
 mod token_probe;
+#[cfg(test)]
+mod trial;
 
 pub use auto_segmentation::{AutoSegmentation, AutoSegmentationAcc, AutoSegmentationConfig};
 pub use best_buddies::{BestBuddies, BestBuddiesAcc, BestBuddiesConfig};
 pub use co_segmentation::{CoSegmentation, CoSegmentationAcc, CoSegmentationConfig};
 pub use communities::{Communities, CommunitiesAcc, CommunitiesConfig, ForegroundFrom, Neighbors};
-pub use correspondence::{Against, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
+pub use correspondence::{Against, Answer, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
 pub use dense::Target;
 pub use few_shot::{Classifier, FewShot, FewShotAcc, FewShotConfig, Normalize, Prototypes, Regression};
 pub use foreground::{Foreground, ForegroundAcc, ForegroundConfig};
+pub use fused_propagation::{FusedPropagation, FusedPropagationAcc, FusedPropagationConfig};
 pub use knn::{Knn, KnnAcc, KnnConfig};
 pub use label_propagation::{
-    Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
+    CompareIn, Follow, LabelPropagation, LabelPropagationAcc, LabelPropagationConfig, Resize, Shape,
 };
 pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
 pub use overclustering::{Overclustering, OverclusteringAcc, OverclusteringConfig};
@@ -64,4 +68,5 @@ pub const PROBES: &[StudyEntry] = &[
     study::<Communities>(),
     study::<AutoSegmentation>(),
     study::<LabelPropagation>(),
+    study::<FusedPropagation>(),
 ];

@@ -41,10 +41,48 @@ pub(crate) struct Words<'a> {
     pub(crate) ceiling: f64,
 }
 
+/// Those by which the layer is chosen, and those that count: one in four and the others, or all for both, as published numbers have it.
+pub(crate) fn halves<T>(all: &[T], hold_out: bool) -> (Vec<&T>, Vec<&T>) {
+    if !hold_out {
+        return (all.iter().collect(), all.iter().collect());
+    }
+    let (held_out, counting): (Vec<_>, Vec<_>) =
+        all.iter().enumerate().partition(|(rank, _)| crate::patches::is_held_out(*rank));
+    let only = |ranked: Vec<(usize, _)>| ranked.into_iter().map(|(_, one)| one).collect();
+    (only(held_out), only(counting))
+}
+
 /// Adds the metrics `NAME`, `held_out_NAME`, `best.NAME` with its interval, `oracle.NAME`, `chance` and `ceiling`, the table `by_layer` and the
 /// curve; tells which score is the best on what was held out.
 pub(crate) fn tell(
     words: &Words,
+    shapes: &Shapes,
+    scores: &[Score],
+    findings: &mut Findings,
+) -> Result<usize, StudyError> {
+    tell_as(words, ChosenBy::HeldOut, shapes, scores, findings)
+}
+
+/// By what the best layer is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChosenBy {
+    /// By what is held out and does not count.
+    HeldOut,
+    /// By what counts.
+    WhatCounts,
+}
+
+impl ChosenBy {
+    /// Of the option `hold_out`.
+    pub(crate) fn of(hold_out: bool) -> Self {
+        if hold_out { Self::HeldOut } else { Self::WhatCounts }
+    }
+}
+
+/// The same, where the choice may be that of published numbers.
+pub(crate) fn tell_as(
+    words: &Words,
+    chosen_by: ChosenBy,
     shapes: &Shapes,
     scores: &[Score],
     findings: &mut Findings,
@@ -85,10 +123,16 @@ pub(crate) fn tell(
     findings.metrics.push(metric(&format!("oracle.{name}"), oracle.test, oracle));
     findings.metrics.push(Metric::new("chance", words.chance, "ratio"));
     findings.metrics.push(Metric::new("ceiling", words.ceiling, "ratio"));
+    let choice = match chosen_by {
+        ChosenBy::HeldOut => format!(
+            "is chosen on what is held out, which does not count; choosing on what counts would give {:.3} ({})",
+            oracle.test, oracle.select
+        ),
+        ChosenBy::WhatCounts => "is the best on what counts, as published numbers have it".to_owned(),
+    };
     findings.tables.push(table.note(format!(
-        "{}. The best layer ({}) is chosen on what is held out, which does not count; choosing on what counts would give {:.3} ({}). \
-         Without looking: {:.3}; with perfect features: {:.3}.",
-        words.settings, best.select, oracle.test, oracle.select, words.chance, words.ceiling
+        "{}. The best layer ({}) {choice}. Without looking: {:.3}; with perfect features: {:.3}.",
+        words.settings, best.select, words.chance, words.ceiling
     )));
     let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for score in scores {

@@ -205,7 +205,8 @@ penalty and the best layer are chosen on held-out training images.";
                 acc.test.indices.len(),
                 if acc.fit.is_empty() { "none" } else { "some" }
             );
-            return Err(value_error("training images, held-out ones, and at least 2 test images", found));
+            let expected = "training images, held-out ones, and at least 2 test images";
+            return Err(StudyError::too_few(Self::INFO.name, expected, found));
         }
         let [low, high] = config.log2_lambdas;
         // The strongest first: of equals it is chosen.

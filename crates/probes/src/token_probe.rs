@@ -209,7 +209,11 @@ averaged. Penalty and layer are chosen by held-out training samples; the accurac
         let used = first_of_each_class(train.labels(), config.shots);
         if used.len() < 8 || test.is_empty() {
             let found = format!("{} and {}", used.len(), test.len());
-            return Err(value_error("at least 8 training samples and 1 test sample", found));
+            return Err(StudyError::too_few(
+                Self::INFO.name,
+                "at least 8 training samples and 1 test sample",
+                found,
+            ));
         }
         let n_classes = by_layer::n_classes(shapes, train, test);
         let lesson = Lesson::new(config, shapes, train.labels(), &used, n_classes);

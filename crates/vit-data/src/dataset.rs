@@ -30,6 +30,12 @@ pub struct Offers {
     pub keypoints: bool,
     /// Samples are frames of clips, in their order.
     pub clips: bool,
+    /// Every object of a clip by itself, the same id in all of its frames.
+    pub tracked: bool,
+    /// Samples are sides of pairs with points in common: the source, then the target of each.
+    pub pairs: bool,
+    /// Some samples are queries with lists of what they are to find.
+    pub queries: bool,
 }
 
 /// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
@@ -55,6 +61,11 @@ pub trait Dataset: Send + Sync {
     /// The place of sample `index` in its clip, without decoding the picture; `None` where samples are no frames.
     fn frame(&self, _index: usize) -> Option<Frame> {
         None
+    }
+    /// The number that samples share which mean something only together: frames of a clip, sides of a pair. `None` where
+    /// each stands for itself.
+    fn group(&self, index: usize) -> Option<usize> {
+        self.frame(index).map(|frame| frame.clip)
     }
     /// What truth every sample carries.
     fn offers(&self) -> Offers;

@@ -46,6 +46,23 @@ pub(crate) fn read_ids(path: &Path) -> Result<LabelMap, DataError> {
     Ok(LabelMap { width_px, height_px, ids })
 }
 
+/// The same of a map that belongs to a picture.
+///
+/// # Errors
+/// As [`read_ids`], and when its size, width and height, is another one.
+pub(crate) fn read_ids_of(path: &Path, (width_px, height_px): (usize, usize)) -> Result<LabelMap, DataError> {
+    let map = read_ids(path)?;
+    if (map.width_px, map.height_px) == (width_px, height_px) {
+        return Ok(map);
+    }
+    Err(DataError::Malformed {
+        what: "class map",
+        expected: format!("{width_px} × {height_px} px as the picture"),
+        found: format!("{} × {} px", map.width_px, map.height_px),
+        path: path.to_owned(),
+    })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -4,6 +4,7 @@ mod dataset;
 mod decode;
 mod error;
 mod ids;
+mod listing;
 mod loader;
 mod on_grid;
 mod order;
@@ -23,7 +24,7 @@ pub use error::DataError;
 pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
 pub use order::{Order, epoch_order, spread_over_classes};
 pub use region::Region;
-pub use sample::{Frame, Image, Keypoint, LabelMap, Object, Picture, Sample, Truth, VOID};
+pub use sample::{Frame, Image, Keypoint, LabelMap, Object, PairSide, Picture, Query, Sample, Truth, VOID};
 pub use seed::{Seed, Stream};
 pub use split::{TrainTest, n_test, stratified_split};
 pub use tolerant::{Unreadable, tolerate};
@@ -41,5 +42,13 @@ pub const DATASETS: &[DatasetEntry] = &[
     datasets::part_imagenet::ENTRY,
     datasets::voc::ENTRY,
     datasets::voc::AUGMENTED,
+    datasets::revisited::OXFORD,
+    datasets::revisited::OXFORD_CROPPED,
+    datasets::revisited::PARIS,
+    datasets::revisited::PARIS_CROPPED,
+    datasets::spair::ENTRY,
+    datasets::davis::ENTRY,
+    datasets::jhmdb::ENTRY,
+    datasets::vip::ENTRY,
     datasets::pixels::ENTRY,
 ];

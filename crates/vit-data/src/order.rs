@@ -50,15 +50,15 @@ pub fn epoch_order(indices: impl IntoIterator<Item = usize>, seed: Seed, epoch: 
 /// `n` samples spread evenly over the classes, ascending: the first of every class, then the second of every
 /// class, and so on until there are `n`; all of them where there are fewer.
 ///
-/// Without labels they are spread evenly over the data set. Of clips, whole ones are taken, as many as `n` frames fill, at least one: a
-/// clip counts as a sample of the class of its first frame.
+/// Without labels they are spread evenly over the data set. Of clips and pairs, whole ones are taken, as many as `n` samples fill, at
+/// least one: each counts as a sample of the class of its first.
 pub fn spread_over_classes(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
     let len = dataset.len();
     if n >= len {
         return (0..len).collect();
     }
-    if dataset.frame(0).is_some() {
-        return whole_clips(dataset, n);
+    if dataset.group(0).is_some() {
+        return whole_groups(dataset, n);
     }
     let mut of_class = std::collections::BTreeMap::<u32, Vec<usize>>::new();
     for index in 0..len {
@@ -75,25 +75,24 @@ pub fn spread_over_classes(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
     chosen
 }
 
-/// Clips of the classes in turn until they have `n` frames; at least one.
-fn whole_clips(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
-    let mut clips = std::collections::BTreeMap::<usize, Vec<usize>>::new();
+/// Groups of the classes in turn until they have `n` samples; at least one.
+fn whole_groups(dataset: &dyn Dataset, n: usize) -> Vec<usize> {
+    let mut groups = std::collections::BTreeMap::<usize, Vec<usize>>::new();
     for index in 0..dataset.len() {
-        let clip = dataset.frame(index).map_or(usize::MAX, |frame| frame.clip);
-        clips.entry(clip).or_default().push(index);
+        groups.entry(dataset.group(index).unwrap_or(usize::MAX)).or_default().push(index);
     }
     let mut of_class = std::collections::BTreeMap::<Option<u32>, Vec<Vec<usize>>>::new();
-    for frames in clips.into_values() {
-        of_class.entry(dataset.label(frames[0])).or_default().push(frames);
+    for members in groups.into_values() {
+        of_class.entry(dataset.label(members[0])).or_default().push(members);
     }
     let rounds = of_class.values().map(Vec::len).max().unwrap_or(0);
-    let in_turn = (0..rounds).flat_map(|round| of_class.values().filter_map(move |clips| clips.get(round)));
+    let in_turn = (0..rounds).flat_map(|round| of_class.values().filter_map(move |groups| groups.get(round)));
     let mut chosen: Vec<usize> = Vec::new();
-    for frames in in_turn {
-        if !chosen.is_empty() && chosen.len() + frames.len() > n {
+    for members in in_turn {
+        if !chosen.is_empty() && chosen.len() + members.len() > n {
             break;
         }
-        chosen.extend(frames);
+        chosen.extend(members);
     }
     chosen.sort_unstable();
     chosen

@@ -77,6 +77,26 @@ pub struct Frame {
     pub frame: usize,
 }
 
+/// One side of a pair of pictures that show the same kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PairSide {
+    /// The pair, counted from 0.
+    pub pair: usize,
+    /// Whether it is the picture in which the points of the other are looked for.
+    pub is_target: bool,
+}
+
+/// What a query is to find among the other samples, by their indices in the data set; what is in no list does not belong to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Samples that clearly show what the query shows.
+    pub easy: Vec<u32>,
+    /// Samples that show it from afar, from a side, or in part.
+    pub hard: Vec<u32>,
+    /// Samples that nobody can decide.
+    pub junk: Vec<u32>,
+}
+
 /// Everything known of a sample beside its picture; what is absent is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Truth {
@@ -96,6 +116,14 @@ pub struct Truth {
     pub keypoints: Vec<Keypoint>,
     /// Which frame of which clip it is.
     pub frame: Option<Frame>,
+    /// The object at every pixel, told apart through a clip: an id means the same object in all of its frames, 0 none.
+    pub tracked: Option<LabelMap>,
+    /// The box around the object: left, top, right and bottom in pixels of the image.
+    pub box_in_image_px: Option<[f32; 4]>,
+    /// Which side of which pair it is.
+    pub pair: Option<PairSide>,
+    /// What it is to find, where it is a query.
+    pub query: Option<Query>,
 }
 
 /// One sample of a data set.

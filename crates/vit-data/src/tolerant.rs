@@ -93,6 +93,10 @@ impl Dataset for Tolerant {
         self.dataset.frame(index)
     }
 
+    fn group(&self, index: usize) -> Option<usize> {
+        self.dataset.group(index)
+    }
+
     fn offers(&self) -> Offers {
         self.dataset.offers()
     }
@@ -106,13 +110,21 @@ impl Dataset for Tolerant {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        // Another frame or another side of a pair is no stand-in: the group would lie.
+        if self.dataset.group(index).is_some() {
+            return self.dataset.sample(index);
+        }
         let label = self.label(index);
         let n = self.len();
         let after = (1..n).map(|step| (index + step) % n).filter(|&other| self.label(other) == label);
         let mut last = None;
         for candidate in std::iter::once(index).chain(after) {
             match self.dataset.sample(candidate) {
-                Ok(sample) => return Ok(sample),
+                Ok(mut sample) => {
+                    // What stands in for another sample asks nothing of its own.
+                    sample.truth.query = sample.truth.query.filter(|_| candidate == index);
+                    return Ok(sample);
+                }
                 Err(error) if error.is_of_one_sample() => {
                     self.remember(candidate, &error)?;
                     last = Some(error);
@@ -191,6 +203,43 @@ mod tests {
         let data = tolerate(Arc::new(Damaged(vec![5, 7])), 0.01);
         assert_eq!(data.sample(5).expect("replaced").id, "9");
         assert_eq!(data.unreadable().len(), 2);
+    }
+
+    /// The same as pairs of neighbors.
+    struct Paired(Damaged);
+
+    impl Dataset for Paired {
+        fn name(&self) -> String {
+            self.0.name()
+        }
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn group(&self, index: usize) -> Option<usize> {
+            Some(index / 2)
+        }
+        fn offers(&self) -> Offers {
+            self.0.offers()
+        }
+        fn label(&self, index: usize) -> Option<u32> {
+            self.0.label(index)
+        }
+        fn native_size_px(&self) -> Option<usize> {
+            None
+        }
+        fn sample(&self, index: usize) -> Result<Sample, DataError> {
+            self.0.sample(index)
+        }
+    }
+
+    #[test]
+    fn nothing_stands_in_for_one_side_of_a_pair() {
+        let data = tolerate(Arc::new(Paired(Damaged(vec![5]))), 0.01);
+        assert!(data.sample(5).expect_err("no stand-in").to_string().ends_with("5.png"));
+        assert_eq!((data.sample(4).expect("reads").id.as_str(), data.group(5)), ("4", Some(2)));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl ViewSpec {
             return Err(wrong("standard deviations above 0", format_args!("{:?}", self.normalize.std)));
         }
         match self.crop {
-            Crop::Whole => Ok(()),
+            Crop::Whole | Crop::Padded => Ok(()),
             Crop::Center { resize_px } if resize_px < self.size_px => {
                 Err(wrong(format_args!("resize_px of at least size_px = {}", self.size_px), resize_px))
             }
@@ -213,6 +213,8 @@ fn wrong(expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Dat
 pub enum Crop {
     /// All of it, resized to a square whatever its shape.
     Whole,
+    /// All of it in the middle of a square of its longer side, black (0 where values are normalized already) beside it.
+    Padded,
     /// Its central square, after the shorter side was resized.
     Center {
         /// What the shorter side becomes, in pixels; at least the size of the view (256 for 224 is common).
@@ -232,6 +234,7 @@ pub enum Crop {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum CropForm {
     Whole {},
+    Padded {},
     Center { resize_px: usize },
     RandomResized { scale: (f64, f64), ratio: (f64, f64) },
 }
@@ -240,6 +243,7 @@ impl From<CropForm> for Crop {
     fn from(form: CropForm) -> Self {
         match form {
             CropForm::Whole {} => Self::Whole,
+            CropForm::Padded {} => Self::Padded,
             CropForm::Center { resize_px } => Self::Center { resize_px },
             CropForm::RandomResized { scale, ratio } => Self::RandomResized { scale, ratio },
         }
@@ -336,13 +340,19 @@ pub fn cut_into(picture: &Picture, spec: &ViewSpec, stream: &mut Stream, into: &
         Picture::Normalized { width_px, height_px, .. } => (*width_px, *height_px),
     };
     assert!(width > 0 && height > 0, "a picture of {width}×{height} px has no views");
+    if spec.crop == Crop::Padded {
+        let (square, left, top) = padded(picture, (width, height));
+        let whole = ViewSpec { crop: Crop::Whole, ..*spec };
+        let found = cut_into(&square, &whole, stream, into);
+        return CropBox { x: found.x - left as f64, y: found.y - top as f64, ..found };
+    }
     let fits = (width, height) == (size, size);
     let all = PixelRect { left_px: 0, top_px: 0, width_px: width, height_px: height };
     let every = Window { x: 0.0, y: 0.0, w: width as f64, h: height as f64 };
 
     // What is kept, the part of it that is shown, and whether that is the picture as it stands.
     let (kept, shown, as_it_is) = match spec.crop {
-        Crop::Whole => (all, every, fits),
+        Crop::Whole | Crop::Padded => (all, every, fits),
         // Normalized values are used as they are, whatever the evaluation would resize an image to.
         Crop::Center { .. } if fits && matches!(picture, Picture::Normalized { .. }) => (all, every, true),
         Crop::Center { resize_px } => {
@@ -397,6 +407,32 @@ pub fn cut_into(picture: &Picture, spec: &ViewSpec, stream: &mut Stream, into: &
     }
     let (x, y) = (kept.left_px as f64 + shown.x, kept.top_px as f64 + shown.y);
     CropBox { x, y, w: shown.w, h: shown.h, flipped }
+}
+
+/// A picture in the middle of a square of its longer side, and how far it stands from the left and upper edge.
+fn padded(picture: &Picture, (width, height): (usize, usize)) -> (Picture, usize, usize) {
+    let side = width.max(height);
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let square = match picture {
+        Picture::Image(image) => {
+            let mut rgb = vec![0; 3 * side * side];
+            for (y, row) in image.rgb.chunks_exact(3 * width).enumerate() {
+                let start = 3 * ((top + y) * side + left);
+                rgb[start..start + 3 * width].copy_from_slice(row);
+            }
+            Picture::Image(Image { width_px: side, height_px: side, rgb })
+        }
+        Picture::Normalized { values, .. } => {
+            let mut planes = vec![0.0; 3 * side * side];
+            for (row_idx, row) in values.chunks_exact(width).enumerate() {
+                let (plane, y) = (row_idx / height, row_idx % height);
+                let start = (plane * side + top + y) * side + left;
+                planes[start..start + width].copy_from_slice(row);
+            }
+            Picture::Normalized { width_px: side, height_px: side, values: planes }
+        }
+    };
+    (square, left, top)
 }
 
 /// Whether something of this probability is done; nothing is drawn where it is 0.
@@ -503,6 +539,28 @@ mod tests {
             let back: Vec<f32> = mirrored.pixels.chunks(8).flat_map(|row| row.iter().rev().copied()).collect();
             prop_assert_eq!(back, straight.pixels);
         }
+    }
+
+    #[test]
+    fn a_padded_picture_stands_whole_in_black() {
+        // 4 × 2 px of white in a view of 4: rows 1 and 2.
+        let image = Image { width_px: 4, height_px: 2, rgb: vec![255; 24] };
+        let values = (0..24).map(|i| i as f32 + 1.0).collect();
+        let normalized = Picture::Normalized { width_px: 4, height_px: 2, values };
+        for picture in [Picture::Image(image), normalized] {
+            let view = cut(&picture, &spec(Crop::Padded, 0.0, 4), &mut stream());
+            let shown: Vec<bool> = view.pixels[..16].iter().map(|&value| value > 0.0).collect();
+            assert_eq!(shown, [[false; 4], [true; 4], [true; 4], [false; 4]].concat());
+            let found = view.crop_from_image;
+            assert_eq!(found, CropBox { x: 0.0, y: -1.0, w: 4.0, h: 4.0, flipped: false });
+            // The middle of the image is the middle of the view.
+            assert_eq!(found.view_from_image((2.0, 1.0)), (0.5, 0.5));
+        }
+        // Of a tall picture the third plane, too: 1 × 3 px in 3 × 3.
+        let tall =
+            Picture::Normalized { width_px: 1, height_px: 3, values: (1..10).map(|i| i as f32).collect() };
+        let view = cut(&tall, &spec(Crop::Padded, 0.0, 3), &mut stream());
+        assert_eq!(view.pixels[18..], [0.0, 7.0, 0.0, 0.0, 8.0, 0.0, 0.0, 9.0, 0.0]);
     }
 
     #[test]

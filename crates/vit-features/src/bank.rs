@@ -59,6 +59,9 @@ impl Piece {
 }
 
 impl Bank {
+    /// What stands among the labels where a sample has none.
+    pub const UNLABELED: u32 = u32::MAX;
+
     /// Nothing yet; `study` is named in errors.
     pub fn new(study: &'static str, memory_bytes: usize) -> Self {
         let (labels, indices) = (Vec::new(), Vec::new());
@@ -72,7 +75,7 @@ impl Bank {
         }
     }
 
-    /// The class of each sample.
+    /// The class of each sample; [`Bank::UNLABELED`] of one that came without.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
@@ -97,12 +100,20 @@ impl Bank {
     /// # Errors
     /// When a sample has no class, a feature is not finite, or the temporary file cannot be written.
     pub fn push(&mut self, taken: &Taken, wanted: &[Select]) -> Result<(), StudyError> {
-        for (label, index) in taken.info.labels.iter().zip(taken.info.indices) {
-            let missing = || self.error("a class for every sample", format!("none for sample {index}"));
-            let label = label.ok_or_else(missing)?;
-            self.labels.push(label);
-            self.indices.push(*index);
+        let mut samples = taken.info.labels.iter().zip(taken.info.indices);
+        if let Some((_, index)) = samples.find(|(label, _)| label.is_none()) {
+            return Err(self.error("a class for every sample", format!("none for sample {index}")));
         }
+        self.push_any(taken, wanted)
+    }
+
+    /// The same of samples that may have no class.
+    ///
+    /// # Errors
+    /// As [`Bank::push`], but for the classes.
+    pub fn push_any(&mut self, taken: &Taken, wanted: &[Select]) -> Result<(), StudyError> {
+        self.labels.extend(taken.info.labels.iter().map(|label| label.unwrap_or(Self::UNLABELED)));
+        self.indices.extend(taken.info.indices);
         for (&select, (shape, values)) in taken.features.iter().filter(|(select, _)| wanted.contains(select))
         {
             if let Some(at) = values.iter().position(|x| !x.is_finite()) {

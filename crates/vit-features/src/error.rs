@@ -52,6 +52,16 @@ pub enum StudyError {
         /// What came.
         found: String,
     },
+    /// There is less to ask than the study can do with; other data, or more of it, would do.
+    #[error("`{study}`: expected {expected}; found {found}")]
+    TooFew {
+        /// The study.
+        study: String,
+        /// How much it wants.
+        expected: String,
+        /// How much there is.
+        found: String,
+    },
     /// What was accumulated cannot be saved or read again.
     #[error("`{study}`: cannot {action} what was accumulated: {reason}")]
     Accumulated {
@@ -70,4 +80,11 @@ pub enum StudyError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl StudyError {
+    /// The refusal of data that is too little for a study.
+    pub fn too_few(study: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::TooFew { study: study.into(), expected: expected.into(), found: found.into() }
+    }
 }

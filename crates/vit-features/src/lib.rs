@@ -23,6 +23,6 @@ pub use layers::Layers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use strided::{covered, n_windows, unfold};
 pub use study::{
-    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Protocol, Role, Shapes, Study, StudyEntry,
-    Taken, open_study, study,
+    Accumulate, Arrays, BatchInfo, Models, Needs, Open, Opened, Protocol, ProtocolView, Role, Shapes, Study,
+    StudyEntry, Taken, open_study, study,
 };

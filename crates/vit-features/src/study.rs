@@ -160,6 +160,8 @@ pub struct Needs {
     pub train: bool,
     /// Whether it needs classes.
     pub labels: bool,
+    /// Whether it needs to know what belongs together: a class for every sample, or queries with what they are to find.
+    pub company: bool,
     /// Whether it needs an object mask for every sample.
     pub masks: bool,
     /// Whether it needs part masks for every sample.
@@ -261,6 +263,10 @@ pub trait Study: 'static {
     /// Published protocols: a name, where it is from, and the options that it pins.
     fn protocols() -> Vec<(&'static str, &'static str, Self::Config)> {
         Vec::new()
+    }
+    /// How a published protocol shows pictures, where it says so and the model's own transform is another.
+    fn protocol_view(_name: &str) -> ProtocolView {
+        ProtocolView::default()
     }
     /// Options that suit a hundred samples, with which the contract of studies is tried.
     fn small() -> Self::Config {
@@ -439,6 +445,17 @@ pub struct Protocol {
     pub source: &'static str,
     /// Every option, as TOML.
     pub options: String,
+    /// How it shows pictures.
+    pub view: ProtocolView,
+}
+
+/// How a published protocol shows pictures; what is `None` is the model's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolView {
+    /// Side in pixels.
+    pub size_px: Option<usize>,
+    /// How much of a picture is shown: `center`, `whole` or `padded`.
+    pub framing: Option<&'static str>,
 }
 
 /// The row of a study.
@@ -468,7 +485,13 @@ fn small<S: Study>() -> String {
 
 fn protocols<S: Study>() -> Vec<Protocol> {
     let all = S::protocols().into_iter();
-    all.map(|(name, source, config)| Protocol { name, source, options: recipe::resolved(&config) }).collect()
+    all.map(|(name, source, config)| Protocol {
+        name,
+        source,
+        options: recipe::resolved(&config),
+        view: S::protocol_view(name),
+    })
+    .collect()
 }
 
 fn open<S: Study>(options: &toml::Table, shapes: &Shapes) -> Result<Box<dyn Opened>, StudyError> {

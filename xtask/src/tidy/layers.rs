@@ -31,8 +31,9 @@ const ALL: &[&str] = &[
 
 const LAYERS: &[Layer] = &[
     Layer { name: "vit-ops", height: 0, may_use: &[] },
-    Layer { name: "vit-core", height: 1, may_use: &["vit-ops"] },
-    Layer { name: "vit-data", height: 1, may_use: &[] },
+    Layer { name: "pickle", height: 0, may_use: &[] },
+    Layer { name: "vit-core", height: 1, may_use: &["vit-ops", "pickle"] },
+    Layer { name: "vit-data", height: 1, may_use: &["pickle"] },
     Layer { name: "measure", height: 1, may_use: &[] },
     Layer { name: "report", height: 1, may_use: &[] },
     Layer { name: "vit-train", height: 2, may_use: BELOW_TRAIN },

@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// The layers that are looked at: all, last, or a list such as 0,5,11 [default: all]
     #[arg(long, value_name = "LAYERS")]
     layers: Option<String>,
+    /// How much of an image is shown [default: the model's, the recipe's or the protocol's]
+    #[arg(long, value_name = "NAME", value_parser = data::Framed::NAMES)]
+    framing: Option<String>,
     /// A part of the data.
     #[command(flatten)]
     shards: shards::InParts,
@@ -60,6 +63,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         data: args.data.as_deref(),
         split: args.split.as_deref(),
         layers: args.layers.as_deref(),
+        framing: args.framing.as_deref(),
         no_floor: true,
         ..Said::default()
     };

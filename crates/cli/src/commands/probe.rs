@@ -9,12 +9,13 @@ use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shards::{self, Asking, Origin, Whose};
-use crate::studies::{self, Asked, Floors, Told, headline, report_of, stage};
+use crate::studies::{self, Asked, Floors, Stage, Told, headline, report_of, stage};
 use crate::study_recipe::{Said, StudyKind, StudyRecipe};
 use anyhow::bail;
 use probes::PROBES;
 use report::store::write_file;
 use report::{Info, Provenance, Report, recipe};
+use vit_features::Models;
 
 /// What `--help` shows below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -25,6 +26,8 @@ Examples:
   vitscope probe linear --weights runs/mae --data part-shapes --set solver.kind=ridge
   vitscope probe knn --weights runs/mae --data part-shapes --protocol dino
   vitscope probe label-propagation --weights runs/mae --data part-shapes:clips
+  vitscope probe label-propagation --weights vit-s-8.safetensors --data davis:DAVIS --protocol dino --size 480
+  vitscope probe fused-propagation --weights runs/a --weights runs/b --data part-shapes:clips
   vitscope probe knn --help
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
   vitscope probe runs/probe-1/recipe.toml --out again
@@ -37,9 +40,9 @@ pub(crate) struct Args {
     /// A probe's name, or a recipe file
     #[arg(value_name = "PROBE", value_parser = Names(names::probes))]
     probe: String,
-    /// The model: a weights file, a run folder, or an architecture
+    /// The model: a weights file, a run folder, or an architecture; given twice for a probe of two
     #[arg(long, value_name = "MODEL", value_parser = Names(names::models), hide_possible_values = true)]
-    weights: Option<String>,
+    weights: Vec<String>,
     /// What weights do not say themselves.
     #[command(flatten)]
     words: Words,
@@ -49,6 +52,9 @@ pub(crate) struct Args {
     /// The layers that are asked: all, last, or a list such as 0,5,11 [default: all]
     #[arg(long, value_name = "LAYERS")]
     layers: Option<String>,
+    /// How much of an image is shown [default: the model's, the recipe's or the protocol's]
+    #[arg(long, value_name = "NAME", value_parser = data::Framed::NAMES)]
+    framing: Option<String>,
     /// A published protocol, which pins every option of the probe; `vitscope probe PROBE --help` lists them
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
@@ -75,6 +81,12 @@ pub(crate) fn help_of(words: &[String]) -> Option<String> {
         text.push_str("\nProtocols, each of which pins every option (--protocol NAME):\n");
         for protocol in protocols {
             text.push_str(&format!("  {:<8} {}\n", protocol.name, protocol.source));
+            let size = protocol.view.size_px.map(|size_px| format!("--size {size_px}"));
+            let framing = protocol.view.framing.map(|framing| format!("--framing {framing}"));
+            let view: Vec<String> = size.into_iter().chain(framing).collect();
+            if !view.is_empty() {
+                text.push_str(&format!("  {:<8} unless said otherwise with {}\n", "", view.join(" ")));
+            }
         }
     }
     let defaults = (entry.resolve)(&toml::Table::new()).ok()?;
@@ -90,17 +102,22 @@ pub(crate) fn help_of(words: &[String]) -> Option<String> {
 pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let progress = Progress::of(common);
     let said = Said {
-        weights: args.weights.as_slice(),
+        weights: &args.weights,
         data: args.data.as_deref(),
         split: None,
         layers: args.layers.as_deref(),
+        framing: args.framing.as_deref(),
         no_floor: args.no_floor,
         protocol: args.protocol.as_deref(),
     };
-    let (recipe, asked) = StudyRecipe::resolve(&args.probe, StudyKind::Probe, &said, common)?;
-    let [weights] = recipe.weights.as_slice() else {
-        bail!("weights: expected one model for a probe; found {}: {}", recipe.weights.len(), args.probe);
-    };
+    let (mut recipe, asked) = StudyRecipe::resolve(&args.probe, StudyKind::Probe, &said, common)?;
+    let most = if asked.entry.models == Models::Together { 2 } else { 1 };
+    if recipe.weights.len() > most {
+        let expected = if most == 1 { "one model" } else { "one or two models" };
+        bail!("weights: expected {expected} for a probe; found {}: {}", recipe.weights.len(), args.probe);
+    }
+    // What two models do together has no floor: either alone stands beside it.
+    recipe.floor &= recipe.weights.len() == 1;
     if recipe.split != "test" {
         bail!(
             "split: expected `test` for a probe, which learns on train; found `{}`: {}",
@@ -114,10 +131,17 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         None => Some(OutDir::claim(common.out.as_deref(), "probe", common.overwrite, false)?),
         Some(_) => None,
     };
-    let stage = stage(&recipe, weights, &args.words, std::slice::from_ref(&asked), &settings)?;
-    stage.tell(&progress);
+    let open = |weights: &String| {
+        let stage = stage(&recipe, weights, &args.words, std::slice::from_ref(&asked), &settings)?;
+        stage.tell(&progress);
+        anyhow::Ok(stage)
+    };
+    let stages = recipe.weights.iter().map(open).collect::<anyhow::Result<Vec<Stage>>>()?;
     let mut asking = Asking::new(&asked, target.map(|(shard, _)| shard), &settings, &progress);
-    asking.ask(&stage.subject(&settings), &stage.sides)?;
+    let (Some(stage), Some(subject)) = (stages.first(), studies::together(&stages, &settings)) else {
+        bail!("weights: expected a model; found none: {}", args.probe);
+    };
+    asking.ask(&subject, &stage.sides)?;
     if recipe.floor {
         asking.ask(&stage.pixels_subject(&settings), &stage.sides)?;
         if !stage.model.is_untrained {
@@ -196,6 +220,8 @@ pub(crate) fn done(report: &Report, out: &OutDir) -> Done {
         "best.miou",
         "best.map",
         "best.j_and_f",
+        "first_alone",
+        "second_alone",
         "ceiling",
         "chance",
         "raw_pixels",

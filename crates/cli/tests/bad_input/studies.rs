@@ -47,7 +47,7 @@ pub(super) const STUDIES: &[Case] = &[
     (
         "label propagation where nothing is marked",
         "probe label-propagation --weights @ --data #",
-        &["label-propagation", "part masks"],
+        &["label-propagation", "frames of clips"],
     ),
     (
         "a facet that is not there",

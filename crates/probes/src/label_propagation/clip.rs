@@ -1,14 +1,16 @@
 //! One clip: labels of its first frame carried through it, and how right they are.
 
-use super::config::{Follow, LabelPropagationConfig, Resize};
+use super::config::{CompareIn, Follow, LabelPropagationConfig, Resize};
 use crate::patches::{Point, box_of_points};
 use measure::davis::{contour_accuracy, region_similarity};
 use measure::pck::{Located, Yardstick};
-use measure::propagate::{Context, cosine, propagate, stretch};
+use measure::propagate::{Context, cosine, fused, propagate, stretch};
 use measure::resample::{bilinear, nearest};
 use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vit_data::{CropBox, VOID};
 
 /// The spread of a point's first map, in patches, and how far it reaches: videowalk's JHMDB labels.
 const POINT_SIGMA: f64 = 0.5;
@@ -20,38 +22,86 @@ const LOST_PX: f64 = 1e9;
 
 /// A frame as it was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FrameSeen {
+pub(crate) struct FrameSeen {
     /// Its place in the clip.
-    pub(super) frame: usize,
-    /// What is where, `[H, W]` in pixels of the view; 0 is background.
-    pub(super) ids: Array2<u8>,
+    pub(crate) frame: usize,
+    /// What its map tells apart.
+    pub(crate) told: Told,
+    /// What is where, `[H, W]` in pixels of the view; 0 is background. None where nobody says.
+    pub(crate) ids: Option<Array2<u8>>,
+    /// The same in pixels of the image, where labels are compared there.
+    pub(crate) ids_in_image: Option<Array2<u8>>,
+    /// Where the view was cut.
+    pub(crate) view: CropBox,
     /// Visible points.
-    pub(super) points: Vec<Point>,
+    pub(crate) points: Vec<Point>,
     /// `[N, D]` of every select, each patch of length 1.
-    pub(super) patches: Vec<Array2<f32>>,
+    pub(crate) patches: Vec<Array2<f32>>,
+}
+
+/// What the maps of a clip tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// Objects or parts: each is compared by itself.
+    Objects,
+    /// Categories: which pixel is taken for which.
+    Categories,
+}
+
+/// The sizes of what is seen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Sizes {
+    /// Rows and columns of patches.
+    pub(crate) grid: (usize, usize),
+    /// Height and width of the view in pixels.
+    pub(crate) view_px: (usize, usize),
+}
+
+/// By which features patches are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Likeness {
+    /// By one select.
+    One(usize),
+    /// By two networks, the first weighed by `lambda`.
+    Fused {
+        /// The fine-grained network's select.
+        first: usize,
+        /// The other's.
+        second: usize,
+        /// `λ`
+        lambda: f64,
+    },
 }
 
 /// How right the labels of a clip are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct ClipScore {
+pub(crate) struct ClipScore {
     /// For each object: region similarity of every frame that counts.
-    pub(super) regions: Vec<Vec<f64>>,
+    pub(crate) regions: Vec<Vec<f64>>,
     /// For each object: contour accuracy of every frame that counts.
-    pub(super) contours: Vec<Vec<f64>>,
+    pub(crate) contours: Vec<Vec<f64>>,
     /// Points of every frame but the first.
-    pub(super) points: Vec<Located>,
+    pub(crate) points: Vec<Located>,
+    /// How many pixels of a category, first, were taken for which one, second, in the frames that have maps but for the first.
+    pub(crate) taken_for: BTreeMap<(u8, u8), usize>,
 }
 
-/// Every select's score, what standing still gives, and what truth at the patches' resolution gives.
+/// The score by every likeness, what standing still gives, and what truth at the patches' resolution gives.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct ClipScores {
-    pub(super) by_select: Vec<ClipScore>,
-    pub(super) still: ClipScore,
-    pub(super) ceiling: ClipScore,
+pub(crate) struct ClipScores {
+    pub(crate) by_likeness: Vec<ClipScore>,
+    pub(crate) still: ClipScore,
+    pub(crate) ceiling: ClipScore,
+}
+
+/// The scores of clips by one likeness.
+pub(crate) fn by_likeness<'a>(clips: &[&'a ClipScores], at: usize) -> Vec<&'a ClipScore> {
+    clips.iter().map(|clip| &clip.by_likeness[at]).collect()
 }
 
 /// The channels of a clip's labels.
 struct Labels {
+    told: Told,
     /// Ids of the objects in the first frame; channel 0 is background.
     objects: Vec<u8>,
     /// Points of the first frame; after the objects, behind one for no point.
@@ -59,22 +109,24 @@ struct Labels {
 }
 
 /// Scores a clip of at least two frames, the first of which says what is followed.
-pub(super) fn score(
+pub(crate) fn score(
     config: &LabelPropagationConfig,
     frames: &[FrameSeen],
-    grid: (usize, usize),
+    sizes: Sizes,
+    likenesses: &[Likeness],
 ) -> ClipScores {
     let first = &frames[0];
-    let mut objects: Vec<u8> = first.ids.iter().copied().filter(|&id| id > 0).collect();
+    let ids = first.ids.iter().flatten().copied();
+    let mut objects: Vec<u8> = ids.filter(|&id| id > 0 && id != VOID).collect();
     objects.sort_unstable();
     objects.dedup();
-    let labels = Labels { objects, points: first.points.clone() };
-    let start = labels.of_frame(config, first, grid);
-    let by_select = (0..first.patches.len())
-        .into_par_iter()
-        .map(|select| {
-            let carried = carry(config, frames, select, &start, grid);
-            labels.score(config, frames, &carried, grid)
+    let labels = Labels { told: first.told, objects, points: first.points.clone() };
+    let start = labels.of_frame(config, first, sizes);
+    let by_likeness = likenesses
+        .par_iter()
+        .map(|&likeness| {
+            let carried = carry(config, frames, likeness, &start, sizes.grid);
+            labels.score(config, frames, &carried, sizes)
         })
         .collect();
     let still = vec![start; frames.len()];
@@ -82,15 +134,15 @@ pub(super) fn score(
         .iter()
         .map(|frame| {
             let soft = LabelPropagationConfig { first_labels: Resize::Bilinear, ..config.clone() };
-            labels.of_frame(&soft, frame, grid)
+            labels.of_frame(&soft, frame, sizes)
         })
         .collect();
     // Truth is not stretched: it is compared as it is.
     let plain = LabelPropagationConfig { stretch: false, ..config.clone() };
     ClipScores {
-        by_select,
-        still: labels.score(config, frames, &still, grid),
-        ceiling: labels.score(&plain, frames, &truth, grid),
+        by_likeness,
+        still: labels.score(config, frames, &still, sizes),
+        ceiling: labels.score(&plain, frames, &truth, sizes),
     }
 }
 
@@ -98,7 +150,7 @@ pub(super) fn score(
 fn carry(
     config: &LabelPropagationConfig,
     frames: &[FrameSeen],
-    select: usize,
+    likeness: Likeness,
     start: &Array2<f64>,
     grid: (usize, usize),
 ) -> Vec<Array2<f64>> {
@@ -117,9 +169,24 @@ fn carry(
             .iter()
             .map(|&(frame, is_first)| Context { is_first, labels: carried[frame].view() })
             .collect();
-        let patches: Vec<_> = used.iter().map(|&(frame, _)| frames[frame].patches[select].view()).collect();
-        let target = frames[at].patches[select].view();
-        let labels = propagate(cosine(target, &patches), &contexts, grid, &rule);
+        let patches =
+            |select: usize| used.iter().map(|&(frame, _)| frames[frame].patches[select].view()).collect();
+        let target = |select: usize| frames[at].patches[select].view();
+        let labels = match likeness {
+            Likeness::One(select) => {
+                let patches: Vec<_> = patches(select);
+                propagate(cosine(target(select), &patches), &contexts, grid, &rule)
+            }
+            Likeness::Fused { first, second, lambda } => {
+                let (of_first, of_second): (Vec<_>, Vec<_>) = (patches(first), patches(second));
+                let first = cosine(target(first), &of_first);
+                let second = cosine(target(second), &of_second);
+                let both = |frame: usize, to: usize, from: usize| {
+                    fused(first(frame, to, from), second(frame, to, from), lambda)
+                };
+                propagate(both, &contexts, grid, &rule)
+            }
+        };
         carried.push(labels);
     }
     carried
@@ -132,25 +199,22 @@ impl Labels {
     }
 
     /// The labels of a frame from its truth, `[N, C]`.
-    fn of_frame(
-        &self,
-        config: &LabelPropagationConfig,
-        frame: &FrameSeen,
-        grid: (usize, usize),
-    ) -> Array2<f64> {
+    fn of_frame(&self, config: &LabelPropagationConfig, frame: &FrameSeen, sizes: Sizes) -> Array2<f64> {
+        let grid = sizes.grid;
         let n = grid.0 * grid.1;
         let mut labels = Array2::zeros((n, self.n_masks() + 1 + self.points.len()));
         let channel = |id: u8| self.objects.iter().position(|&object| object == id).map_or(0, |at| at + 1);
-        match config.first_labels {
-            Resize::Nearest => {
-                for (patch, &id) in nearest(frame.ids.view(), grid.0, grid.1).iter().enumerate() {
+        match (&frame.ids, config.first_labels) {
+            (None, _) => labels.column_mut(0).fill(1.0),
+            (Some(ids), Resize::Nearest) => {
+                for (patch, &id) in nearest(ids.view(), grid.0, grid.1).iter().enumerate() {
                     labels[[patch, channel(id)]] = 1.0;
                 }
             }
-            Resize::Bilinear => {
-                let (h, w) = frame.ids.dim();
+            (Some(ids), Resize::Bilinear) => {
+                let (h, w) = ids.dim();
                 let mut maps = Array3::zeros((self.n_masks(), h, w));
-                for ((y, x), &id) in frame.ids.indexed_iter() {
+                for ((y, x), &id) in ids.indexed_iter() {
                     maps[[channel(id), y, x]] = 1.0;
                 }
                 for (c, map) in bilinear(maps.view(), grid.0, grid.1).outer_iter().enumerate() {
@@ -158,7 +222,7 @@ impl Labels {
                 }
             }
         }
-        let (patch_w, patch_h) = self.patch_px(frame, grid);
+        let (patch_w, patch_h) = sizes.patch_px();
         let no_point = self.n_masks();
         for patch in 0..n {
             let middle = ((patch % grid.1) as f64 + 0.5, (patch / grid.1) as f64 + 0.5);
@@ -178,61 +242,68 @@ impl Labels {
         labels
     }
 
-    /// Width and height of a patch in pixels of the view.
-    fn patch_px(&self, frame: &FrameSeen, grid: (usize, usize)) -> (f64, f64) {
-        let (h, w) = frame.ids.dim();
-        (w as f64 / grid.1 as f64, h as f64 / grid.0 as f64)
-    }
-
-    /// Compares labels with truth, frame by frame: masks of all frames but the first and the last, points of all but the first.
+    /// Compares labels with truth, frame by frame: objects in all frames but the first and the last, categories and points in all but the
+    /// first.
     fn score(
         &self,
         config: &LabelPropagationConfig,
         frames: &[FrameSeen],
         carried: &[Array2<f64>],
-        grid: (usize, usize),
+        sizes: Sizes,
     ) -> ClipScore {
-        let n_objects = self.objects.len();
+        let n_objects = if self.told == Told::Objects { self.objects.len() } else { 0 };
         let mut found = ClipScore {
             regions: vec![Vec::new(); n_objects],
             contours: vec![Vec::new(); n_objects],
-            points: Vec::new(),
+            ..ClipScore::default()
         };
         for at in 1..frames.len() {
             let (frame, labels) = (&frames[at], &carried[at]);
-            if at + 1 < frames.len() {
-                let ids = self.ids(config, labels, frame.ids.dim(), grid);
-                for (object, &id) in self.objects.iter().enumerate() {
-                    let (truth, ours) = (frame.ids.mapv(|other| other == id), ids.mapv(|other| other == id));
-                    found.regions[object].push(region_similarity(truth.view(), ours.view()));
-                    found.contours[object].push(contour_accuracy(truth.view(), ours.view()));
-                }
+            let counts = self.told == Told::Categories || at + 1 < frames.len();
+            if let Some(truth) = frame.truth(config.compare_in).filter(|_| counts) {
+                let ids = frame.compared(config.compare_in, self.ids(config, labels, sizes));
+                self.compare(truth, &ids, &mut found);
             }
-            let yardstick_px = Yardstick::BoxDiagonal.length_px(box_of_points(&frame.points), (0.0, 0.0));
+            let xy = |(x, y): (f64, f64)| frame.compared_xy(config.compare_in, (x, y), sizes);
+            let points: Vec<Point> =
+                frame.points.iter().map(|point| Point { xy_px: xy(point.xy_px), ..*point }).collect();
+            let yardstick_px = Yardstick::BoxDiagonal.length_px(box_of_points(&points), (0.0, 0.0));
             if yardstick_px <= 0.0 {
                 continue;
             }
             for (i, point) in self.points.iter().enumerate() {
-                let truth = frame.points.iter().find(|here| here.name_idx == point.name_idx);
+                let truth = points.iter().find(|here| here.name_idx == point.name_idx);
                 let Some(Point { xy_px: (x, y), .. }) = truth else { continue };
                 let map = labels.column(self.n_masks() + 1 + i);
-                let (patch_w, patch_h) = self.patch_px(frame, grid);
-                let distance_px = peak(map.iter().copied(), grid)
-                    .map_or(LOST_PX, |(u, v)| (u * patch_w - x).hypot(v * patch_h - y));
+                let (patch_w, patch_h) = sizes.patch_px();
+                let distance_px = peak(map.iter().copied(), sizes.grid).map_or(LOST_PX, |(u, v)| {
+                    let (u, v) = xy((u * patch_w, v * patch_h));
+                    (u - x).hypot(v - y)
+                });
                 found.points.push(Located { distance_px, yardstick_px, image: at, category: point.name_idx });
             }
         }
         found
     }
 
+    /// Compares the objects or categories of one frame.
+    fn compare(&self, truth: &Array2<u8>, ids: &Array2<u8>, found: &mut ClipScore) {
+        if self.told == Told::Categories {
+            for (&truth, &ours) in truth.iter().zip(ids).filter(|&(&truth, _)| truth != VOID) {
+                *found.taken_for.entry((truth, ours)).or_default() += 1;
+            }
+            return;
+        }
+        for (object, &id) in self.objects.iter().enumerate() {
+            let (truth, ours) = (truth.mapv(|other| other == id), ids.mapv(|other| other == id));
+            found.regions[object].push(region_similarity(truth.view(), ours.view()));
+            found.contours[object].push(contour_accuracy(truth.view(), ours.view()));
+        }
+    }
+
     /// The object at every pixel of the view.
-    fn ids(
-        &self,
-        config: &LabelPropagationConfig,
-        labels: &Array2<f64>,
-        (h, w): (usize, usize),
-        grid: (usize, usize),
-    ) -> Array2<u8> {
+    fn ids(&self, config: &LabelPropagationConfig, labels: &Array2<f64>, sizes: Sizes) -> Array2<u8> {
+        let (grid, (h, w)) = (sizes.grid, sizes.view_px);
         let n_masks = self.n_masks();
         let maps = Array3::from_shape_fn((n_masks, grid.0, grid.1), |(c, y, x)| labels[[y * grid.1 + x, c]]);
         let maps = bilinear(maps.view(), h, w);
@@ -247,6 +318,49 @@ impl Labels {
         };
         let ids: Vec<u8> = pixels.axis_iter(Axis(0)).map(id).collect();
         Array2::from_shape_fn((h, w), |(y, x)| ids[y * w + x])
+    }
+}
+
+impl Sizes {
+    /// Width and height of a patch in pixels of the view.
+    fn patch_px(self) -> (f64, f64) {
+        (self.view_px.1 as f64 / self.grid.1 as f64, self.view_px.0 as f64 / self.grid.0 as f64)
+    }
+}
+
+impl FrameSeen {
+    /// What is where, in the pixels in which labels are compared.
+    fn truth(&self, compare_in: CompareIn) -> Option<&Array2<u8>> {
+        match compare_in {
+            CompareIn::View => self.ids.as_ref(),
+            CompareIn::Image => self.ids_in_image.as_ref(),
+        }
+    }
+
+    /// Ids of the view in the pixels in which they are compared: in the image by the nearest, and background beyond the view.
+    fn compared(&self, compare_in: CompareIn, ids: Array2<u8>) -> Array2<u8> {
+        let Some(image) = self.ids_in_image.as_ref().filter(|_| compare_in == CompareIn::Image) else {
+            return ids;
+        };
+        let (h, w) = ids.dim();
+        Array2::from_shape_fn(image.dim(), |(y, x)| {
+            let (u, v) = self.view.view_from_image((x as f64 + 0.5, y as f64 + 0.5));
+            if !((0.0..1.0).contains(&u) && (0.0..1.0).contains(&v)) {
+                return 0;
+            }
+            ids[[((v * h as f64) as usize).min(h - 1), ((u * w as f64) as usize).min(w - 1)]]
+        })
+    }
+
+    /// A place in the view in the pixels in which places are compared.
+    fn compared_xy(&self, compare_in: CompareIn, (x, y): (f64, f64), sizes: Sizes) -> (f64, f64) {
+        match compare_in {
+            CompareIn::View => (x, y),
+            CompareIn::Image => {
+                let (h, w) = sizes.view_px;
+                self.view.image_from_view((x / w as f64, y / h as f64))
+            }
+        }
     }
 }
 
@@ -265,25 +379,21 @@ fn peak(map: impl Iterator<Item = f64>, grid: (usize, usize)) -> Option<(f64, f6
     })
 }
 
-/// What is followed in a frame: the ids of its parts, or 1 where the object is.
-pub(super) fn followed(follow: Follow, parts: Array2<u8>) -> Array2<u8> {
+/// What is followed in a frame: the ids of its map, or 1 where there is any.
+pub(crate) fn followed(follow: Follow, ids: Array2<u8>) -> Array2<u8> {
     match follow {
-        Follow::Parts => parts,
-        Follow::Object => parts.mapv(|id| u8::from(id > 0)),
+        Follow::Parts => ids,
+        Follow::Object => ids.mapv(|id| if id == VOID { VOID } else { u8::from(id > 0) }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::noise;
 
-    /// A number that looks random, in −0.5 to 0.5.
-    fn noise(of: usize) -> f32 {
-        let mut z = (of as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-    }
+    const SIZES: Sizes = Sizes { grid: (6, 6), view_px: (24, 24) };
+    const VIEW: CropBox = CropBox { x: 0.0, y: 0.0, w: 24.0, h: 24.0, flipped: false };
 
     #[test]
     fn a_peak_is_the_mean_of_the_highest_three() {
@@ -310,7 +420,15 @@ mod tests {
                 let width = rows[0].len();
                 let rows = Array2::from_shape_vec((36, width), rows.concat()).expect("36 rows");
                 let patches = vec![measure::nearest::l2_normalize_rows(rows.view())];
-                FrameSeen { frame, ids, points: vec![at(0, 2.0), at(1, 6.0)], patches }
+                FrameSeen {
+                    frame,
+                    told: Told::Objects,
+                    ids_in_image: None,
+                    ids: Some(ids),
+                    view: VIEW,
+                    points: vec![at(0, 2.0), at(1, 6.0)],
+                    patches,
+                }
             })
             .collect()
     }
@@ -330,9 +448,10 @@ mod tests {
                     row[if id == 0 { 0 } else { 1 + (usize::from(id) - 1) * 2 + (patch / 6) % 2 }] = 1.0;
                     row
                 }),
-                (6, 6),
+                SIZES,
+                &[Likeness::One(0)],
             );
-            let ours = &scores.by_select[0];
+            let ours = &scores.by_likeness[0];
             // Patches hold whole parts: truth at their resolution is nearly truth.
             assert!(mean(&scores.ceiling.regions) > 0.6, "{:?}", scores.ceiling.regions);
             assert!(
@@ -351,7 +470,89 @@ mod tests {
         let config = LabelPropagationConfig::default();
         let nothing =
             |_: u8, patch: usize, frame: usize| (0..8).map(|d| noise((frame * 36 + patch) * 8 + d)).collect();
-        let scores = score(&config, &frames(nothing), (6, 6));
-        assert!(mean(&scores.by_select[0].regions) < 0.3, "{:?}", scores.by_select[0].regions);
+        let scores = score(&config, &frames(nothing), SIZES, &[Likeness::One(0)]);
+        assert!(mean(&scores.by_likeness[0].regions) < 0.3, "{:?}", scores.by_likeness[0].regions);
+    }
+
+    /// One-hot of what a patch shows.
+    fn shown(id: u8) -> Vec<f32> {
+        (0..3).map(|kind| f32::from(u8::from(kind == id))).collect()
+    }
+
+    #[test]
+    fn what_lies_beyond_the_view_is_lost_where_labels_are_compared_in_the_image() {
+        // The view is the left half of an image of 48 × 24 px; an object of 8 × 8 px lies in the right one from the second frame on.
+        let mut clip = frames(|id, _, _| shown(id));
+        for frame in &mut clip {
+            let ids = frame.ids.clone().expect("ids");
+            let beyond = frame.frame > 0;
+            frame.ids_in_image = Some(Array2::from_shape_fn((24, 48), |(y, x)| match x {
+                0..24 => ids[[y, x]],
+                30..38 if beyond && y < 8 => 1,
+                _ => 0,
+            }));
+        }
+        let of = |compare_in: CompareIn| {
+            let config = LabelPropagationConfig { compare_in, ..LabelPropagationConfig::default() };
+            score(&config, &clip, SIZES, &[Likeness::One(0)])
+        };
+        let (view, image) = (of(CompareIn::View), of(CompareIn::Image));
+        let distances = |scores: &ClipScores| -> Vec<f64> {
+            scores.by_likeness[0].points.iter().map(|point| point.distance_px).collect()
+        };
+        assert!(distances(&view).iter().zip(distances(&image)).all(|(a, b)| (a - b).abs() < 1e-9));
+        // The first object has 4 × 8 px in the view and 64 px beyond it.
+        let (inside, all) = (&view.ceiling.regions[0], &image.ceiling.regions[0]);
+        for (inside, all) in inside.iter().zip(all) {
+            assert!(*all < 0.5 && *inside > 2.0 * all, "{inside} and {all}");
+        }
+        assert_eq!(view.ceiling.regions[1], image.ceiling.regions[1]);
+    }
+
+    #[test]
+    fn categories_are_counted_where_there_are_maps_and_void_is_not() {
+        let mut clip = frames(|id, _, _| shown(id));
+        for frame in &mut clip {
+            frame.told = Told::Categories;
+            frame.points.clear();
+            match (frame.frame, &mut frame.ids) {
+                (1 | 3, ids) => *ids = None,
+                (_, Some(ids)) => ids[[23, 23]] = VOID,
+                (_, None) => {}
+            }
+        }
+        let config =
+            LabelPropagationConfig { first_labels: Resize::Nearest, ..LabelPropagationConfig::crw() };
+        let found = score(&config, &clip, SIZES, &[Likeness::One(0)]);
+        let ours = &found.by_likeness[0];
+        // Two frames of 24 × 24 px, one pixel of each void.
+        assert_eq!(ours.taken_for.values().sum::<usize>(), 2 * (24 * 24 - 1));
+        assert!(ours.regions.is_empty() && ours.points.is_empty());
+        let right = |score: &ClipScore| {
+            let counts = score.taken_for.iter();
+            counts.filter(|((truth, ours), _)| truth == ours && *truth > 0).map(|(_, n)| n).sum::<usize>()
+        };
+        assert!(right(ours) > 2 * right(&found.still), "{:?}", ours.taken_for);
+    }
+
+    #[test]
+    fn two_networks_together_see_what_each_alone_mistakes() {
+        // The first network tells the object from the background, the second its left from its right half.
+        let clip: Vec<FrameSeen> = {
+            let of = |kinds: [u8; 3]| {
+                frames(move |id, _, _| shown(kinds[usize::from(id)])).into_iter().map(|frame| frame.patches)
+            };
+            let patches = of([0, 1, 1]).zip(of([1, 1, 2]));
+            let join = |(mut frame, (a, b)): (FrameSeen, (Vec<_>, Vec<_>))| {
+                frame.patches = [a, b].concat();
+                frame
+            };
+            frames(|id, _, _| shown(id)).into_iter().zip(patches).map(join).collect()
+        };
+        let fused = Likeness::Fused { first: 0, second: 1, lambda: 1.75 };
+        let likenesses = [Likeness::One(0), Likeness::One(1), fused];
+        let found = score(&LabelPropagationConfig::crw(), &clip, SIZES, &likenesses);
+        let [first, second, both] = [0, 1, 2].map(|i| mean(&found.by_likeness[i].regions));
+        assert!(both > first + 0.1 && both > second + 0.1, "{first}, {second}, {both}");
     }
 }

@@ -4,6 +4,7 @@ use crate::patches::check_facets;
 use measure::propagate::{Neighborhood, Rule};
 use report::{Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
+use vit_features::ProtocolView;
 
 /// The options of [`LabelPropagation`](super::LabelPropagation); the defaults are DINO's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct LabelPropagationConfig {
     /// What is compared at every layer: `token`, `query`, `key`, `value`.
     pub facets: Vec<String>,
-    /// What is followed: `parts`, each an object of its own, or the `object` as one.
+    /// What is followed: `parts` (or whatever the data tells apart: the objects of DAVIS, the categories of VIP), each by itself, or the
+    /// `object` as one.
     pub follow: Follow,
     /// The neighborhood's shape: `square`, `circle` or `everywhere`.
     pub neighborhood: Shape,
@@ -35,16 +37,32 @@ pub struct LabelPropagationConfig {
     pub stretch: bool,
     /// Shares of the yardstick (0.6 of the diagonal of the box around the points) within which a point is found; 0.1 and 0.2 in JHMDB.
     pub alphas: Vec<f64>,
+    /// Where labels are compared with truth: in the pixels of the `view`, or in those of the `image` (published numbers), where what lies
+    /// outside the view is lost.
+    pub compare_in: CompareIn,
+    /// Whether one clip in four chooses the layer and does not count; published numbers count all.
+    pub hold_out: bool,
+}
+
+/// Where labels are compared with truth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompareIn {
+    /// In the pixels of the view.
+    #[default]
+    View,
+    /// In the pixels of the image.
+    Image,
 }
 
 /// What is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Follow {
-    /// Every part of the object.
+    /// Every part of the object, or every object or category that the data tells apart.
     #[default]
     Parts,
-    /// The object.
+    /// All of them as one.
     Object,
 }
 
@@ -88,6 +106,8 @@ impl Default for LabelPropagationConfig {
             first_labels: Resize::Nearest,
             stretch: true,
             alphas: vec![0.1, 0.2],
+            compare_in: CompareIn::View,
+            hold_out: true,
         }
     }
 }
@@ -109,6 +129,60 @@ impl LabelPropagationConfig {
         }
     }
 
+    /// As Semantic-aware Fine-grained Correspondence evaluates: CRW's way with a wider circle and more patches.
+    pub fn sfc() -> Self {
+        Self { radius_patches: 15, n_top: 15, temperature: 0.1, ..Self::crw() }
+    }
+
+    /// A published way with tokens, compared in the image, every clip counting.
+    fn published(self) -> Self {
+        Self { facets: vec!["token".into()], compare_in: CompareIn::Image, hold_out: false, ..self }
+    }
+
+    /// The published protocols: a name, where it is from, and the options.
+    pub(crate) fn protocols() -> Vec<(&'static str, &'static str, Self)> {
+        let crw = || Self::crw().published();
+        vec![
+            (
+                "dino",
+                "Caron et al. 2021, for DAVIS: square of radius 12 on every frame, 7 former frames, top 5, T 0.1, maps stretched before the \
+                 greatest; whole frames, at 480 px there (--size 480)",
+                Self::default().published(),
+            ),
+            (
+                "crw",
+                "Jabri et al. 2020, for DAVIS: circle of radius 12 but for the first frame, 20 former frames, top 10, T 0.05, soft labels \
+                 throughout; whole frames, at 480 px there (--size 480)",
+                crw(),
+            ),
+            (
+                "jhmdb",
+                "Jabri et al. 2020 as its users run it for JHMDB: as crw with 7 former frames; 320 px, whole frames",
+                Self { n_context: 7, ..crw() },
+            ),
+            (
+                "vip",
+                "Jabri et al. 2020 as its users run it for VIP: as crw with 4 former frames; 560 px, whole frames",
+                Self { n_context: 4, ..crw() },
+            ),
+            (
+                "sfc",
+                "Hu et al. 2022 for DAVIS: as crw with radius 15, top 15, T 0.1; whole frames, at 480 px there (--size 480)",
+                Self::sfc().published(),
+            ),
+        ]
+    }
+
+    /// How a protocol shows frames.
+    pub(crate) fn protocol_view(name: &str) -> ProtocolView {
+        let size_px = match name {
+            "jhmdb" => Some(320),
+            "vip" => Some(560),
+            _ => None,
+        };
+        ProtocolView { size_px, framing: Some("whole") }
+    }
+
     /// The rule of the measure.
     pub(super) fn rule(&self) -> Rule {
         Rule {
@@ -125,7 +199,7 @@ impl LabelPropagationConfig {
     }
 
     /// The settings for people.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let neighborhood = match self.neighborhood {
             Shape::Square => format!("a square of radius {}", self.radius_patches),
             Shape::Circle => format!("a circle of radius {}", self.radius_patches),

@@ -86,8 +86,14 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
             Solver::Sgd(Sgd { input: Input::AsIs, base_lrs, epochs: 100, batch, ..Sgd::default() })
         };
         // Three rates for each power of ten from 1e-5 to 1e-1.
-        let sweep =
-            (-5..=-2).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power))).chain([0.1]);
+        let sweep = || {
+            let three = |power: i32| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power));
+            (-5..=-2).flat_map(three).chain([0.1]).collect::<Vec<f64>>()
+        };
+        let ten_epochs = || {
+            let (input, base_lrs) = (Input::AsIs, sweep());
+            Solver::Sgd(Sgd { input, base_lrs, epochs: 10, batch: 1024, ..Sgd::default() })
+        };
         vec![
             (
                 "dino",
@@ -103,7 +109,18 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
             (
                 "ibot",
                 "Zhou et al. 2022: as DINO, rates from 1e-5 to 0.1 side by side, the best chosen on held-out samples",
-                together(4, false, sgd(sweep.collect(), 1024)),
+                together(4, false, sgd(sweep(), 1024)),
+            ),
+            (
+                "dinov2",
+                "Oquab et al. 2024: the last 4 class tokens beside the mean of the last patch tokens (ensemble.top1), 13 rates from 1e-5 to 0.1 side \
+                 by side, 10 epochs, batch 1024; the best chosen on held-out samples, not on the test side; without crops and flips",
+                together(4, true, ten_epochs()),
+            ),
+            (
+                "dinov2-1",
+                "the same with the last class token alone beside the mean of its patch tokens",
+                together(1, true, ten_epochs()),
             ),
             (
                 "mae",
@@ -138,7 +155,11 @@ base_lr * batch / 256. Published numbers train with random crops and flips: expe
         let wanted = candidates(Self::INFO.name, &config.tokens, shapes)?;
         if train.len() < 2 || test.is_empty() {
             let found = format!("{} and {}", train.len(), test.len());
-            return Err(value_error("at least 2 training samples and 1 test sample", found));
+            return Err(StudyError::too_few(
+                Self::INFO.name,
+                "at least 2 training samples and 1 test sample",
+                found,
+            ));
         }
         let n_classes = by_layer::n_classes(shapes, &train, &test);
         let held_out = held_out(train.labels(), config.n_held_out.min(train.len() / 2));

@@ -1,12 +1,11 @@
 //! A folder of pictures: class folders, with `train/` and `val/` (or `test/`) above them where both exist.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, Dataset, DatasetEntry, Offers, Picture, Sample, Seed, Split, Truth, decode::decode_file,
+    DataError, Dataset, DatasetEntry, Offers, Picture, Sample, Seed, Split, Truth,
+    decode::decode_file,
+    listing::{EXTENSIONS, entries},
     split::stratified_split,
 };
 
@@ -17,8 +16,6 @@ pub const ENTRY: DatasetEntry = DatasetEntry {
     usage: "folder:DIR",
     open,
 };
-
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 struct ImageFolder {
     name: String,
@@ -89,51 +86,6 @@ fn open(rest: &str, split: Split, seed: u64) -> Result<Box<dyn Dataset>, DataErr
         });
     }
     Ok(Box::new(ImageFolder { name, root, classes, files }))
-}
-
-/// One entry of a folder that is not hidden.
-struct Entry {
-    name: String,
-    path: PathBuf,
-    is_dir: bool,
-    is_link: bool,
-}
-
-impl Entry {
-    fn is_picture(&self) -> bool {
-        let extension = self.path.extension().and_then(|extension| extension.to_str());
-        let known = |extension: &str| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension));
-        !self.is_dir && extension.is_some_and(known)
-    }
-}
-
-/// What is in a folder, by name.
-fn entries(dir: &Path) -> Result<Vec<Entry>, DataError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        |source| DataError::Io { source, path }
-    };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io(dir))? {
-        let entry = entry.map_err(io(dir))?;
-        let path = entry.path();
-        let Ok(name) = entry.file_name().into_string() else {
-            return Err(DataError::Malformed {
-                what: "file name",
-                expected: "UTF-8".into(),
-                found: format!("{:?}", entry.file_name()),
-                path,
-            });
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let is_link = entry.file_type().map_err(io(&path))?.is_symlink();
-        let is_dir = fs::metadata(&path).map_err(io(&path))?.is_dir();
-        found.push(Entry { name, path, is_dir, is_link });
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
 }
 
 /// The class folders in a folder; none where the pictures lie in it themselves.
@@ -248,6 +200,7 @@ impl Dataset for ImageFolder {
 mod tests {
     use super::*;
     use image::{ImageBuffer, Rgb};
+    use std::fs;
     use tempfile::TempDir;
 
     fn tree(files: &[&str]) -> TempDir {

@@ -1,13 +1,10 @@
 //! PASCAL VOC 2012: a class for every pixel, in palette or gray PNGs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, Sample, Split, Truth, VOID,
-    decode::decode_file, ids::read_ids,
+    decode::decode_file, ids::read_ids_of, listing::lines,
 };
 
 /// The registry row.
@@ -116,33 +113,27 @@ fn root_of(given: &Path) -> Result<PathBuf, DataError> {
 /// The pictures of a set, each with its map; that both are there is seen when they are read.
 fn list(root: &Path, side: &Side) -> Result<Vec<Files>, DataError> {
     let list = root.join("ImageSets/Segmentation").join(format!("{}.txt", side.set));
-    let missing = |what, expected: &str, path: &Path| {
-        Err(DataError::Missing { what, expected: expected.into(), path: path.to_owned() })
-    };
-    if !list.is_file() {
-        return missing("list of a set", "a name on every line", &list);
-    }
+    let names = lines(&list, "list of a set", "a name on every line")?;
     let maps = root.join(side.maps);
     if !maps.is_dir() {
-        return missing("folder of maps", "a PNG of ids for every picture", &maps);
+        return Err(DataError::Missing {
+            what: "folder of maps",
+            expected: "a PNG of ids for every picture".into(),
+            path: maps,
+        });
     }
-    let text = fs::read_to_string(&list).map_err(|source| DataError::Io { source, path: list.clone() })?;
-    let names = text.lines().map(str::trim).filter(|line| !line.is_empty());
     // SBD's own lists name both files.
-    let names = names.map(|line| {
+    let names = names.iter().map(|line| {
         let last = line.split_whitespace().next_back().unwrap_or(line);
         Path::new(last).file_stem().map_or(last.into(), |stem| stem.to_string_lossy())
     });
-    let files: Vec<Files> = names
+    let files = names
         .map(|name| Files {
             picture: root.join("JPEGImages").join(format!("{name}.jpg")),
             map: maps.join(format!("{name}.png")),
             name: name.into_owned(),
         })
         .collect();
-    if files.is_empty() {
-        return missing("names in a set", "a name on every line", &list);
-    }
     Ok(files)
 }
 
@@ -178,20 +169,14 @@ impl Dataset for Voc {
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
         let files = &self.files[index];
         let image = decode_file(&files.picture)?;
-        let map = read_ids(&files.map)?;
-        let malformed = |expected: String, found: String| DataError::Malformed {
-            what: "class map",
-            expected,
-            found,
-            path: files.map.clone(),
-        };
-        let (size, found) = ((image.width_px, image.height_px), (map.width_px, map.height_px));
-        if size != found {
-            let words = |(w, h): (usize, usize)| format!("{w} × {h} px");
-            return Err(malformed(format!("{} as the picture", words(size)), words(found)));
-        }
+        let map = read_ids_of(&files.map, (image.width_px, image.height_px))?;
         if let Some(id) = map.ids.iter().find(|&&id| usize::from(id) > CLASSES.len() && id != VOID) {
-            return Err(malformed(format!("ids from 0 to {} and {VOID}", CLASSES.len()), id.to_string()));
+            return Err(DataError::Malformed {
+                what: "class map",
+                expected: format!("ids from 0 to {} and {VOID}", CLASSES.len()),
+                found: id.to_string(),
+                path: files.map.clone(),
+            });
         }
         let is_object = |&id: &u8| u8::from(id != 0 && id != VOID);
         let mask = LabelMap { ids: map.ids.iter().map(is_object).collect(), ..map };
@@ -208,6 +193,7 @@ mod tests {
     use super::*;
     use crate::ids::tests::write_ids;
     use png::{BitDepth, ColorType};
+    use std::fs;
 
     /// VOC2012 in small: pictures of 6 × 4 px, maps whose first pixels are 0, 1, 20 and void.
     fn voc(dir: &Path) {

@@ -70,18 +70,26 @@ impl Answers {
         }
     }
 
-    /// Takes note that a model cannot be asked, in the words of its cell.
+    /// Notes why a study could not be asked of a model, and gives the sentence back; the rest is asked.
     ///
     /// # Errors
-    /// Whatever is not a matter of what the model has and the data offers.
-    pub(super) fn leave_out(&mut self, study: &str, model: &str, refusal: StudyError) -> anyhow::Result<()> {
-        let why = match refusal {
+    /// What is no reason to leave a study out.
+    pub(super) fn leave_out(
+        &mut self,
+        study: &str,
+        model: &str,
+        error: StudyError,
+    ) -> Result<String, StudyError> {
+        let why = match error {
             StudyError::Model { needs, .. } => format!("does not apply: needs {needs}"),
             StudyError::Offers { needs, .. } => format!("does not apply: the data offers not {needs}"),
-            other => return Err(other.into()),
+            StudyError::TooFew { expected, found, .. } => {
+                format!("too little data: expected {expected}; found {found}")
+            }
+            other => return Err(other),
         };
-        self.absent.insert((study.to_owned(), model.to_owned()), why);
-        Ok(())
+        self.absent.insert((study.to_owned(), model.to_owned()), why.clone());
+        Ok(why)
     }
 
     /// All numbers of a name.
@@ -165,6 +173,17 @@ mod tests {
         let mut report = Report::new("p", Kind::Probe, "", "m", "d", Provenance::default());
         report.metrics = metrics;
         Answers { studies: BTreeMap::from([("p".to_owned(), report)]), ..Answers::new("m", 0) }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_a_sentence_and_other_errors_stay_errors() {
+        let mut answers = answers(Vec::new());
+        let why = answers.leave_out("few-shot", "m", StudyError::too_few("few-shot", "more", "5 of a class"));
+        let why = why.expect("a sentence");
+        assert_eq!(why, "too little data: expected more; found 5 of a class");
+        assert_eq!(answers.absent.get(&("few-shot".to_owned(), "m".to_owned())), Some(&why));
+        let (study, expected, found) = ("knn".into(), "finite features".into(), "NaN".into());
+        assert!(answers.leave_out("knn", "m", StudyError::Value { study, expected, found }).is_err());
     }
 
     #[test]

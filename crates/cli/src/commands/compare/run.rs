@@ -10,7 +10,7 @@ use crate::monitor::HeldOut;
 use crate::outcome::{Stop, command_line};
 use crate::progress::{Progress, TrainWatch};
 use crate::settings::secs_since_1970;
-use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies};
+use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_each_together};
 use anyhow::{Context, anyhow, bail};
 use report::{Kind, store::write_file};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ struct Kept {
     preview: Option<Preview>,
     curves: Curves,
 }
+
+/// Where it is kept why a study could not be asked: there is too little data for it.
+const TOO_FEW_FILE: &str = "too-few.txt";
 
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
 pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
@@ -193,10 +196,10 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     }
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
-    let Some(side) = &plan.sides.train else { unreachable!("a comparison has a training side") };
+    let Some(side) = &plan.asked.train else { unreachable!("a comparison has a training side") };
     let side = share_of(side, model);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
-    let sides = (&side, Some(&plan.sides.test));
+    let sides = (&side, Some(&plan.asked.test));
     let monitor = HeldOut::of(&recipe, sides, &plan.settings.device, plan.settings.n_threads)?;
     let request = Request {
         recipe: &recipe,
@@ -302,17 +305,24 @@ fn ask(
                 fitting.push((study, kind));
             }
             // What a model does not have is said in the report; the rest is asked.
-            Err(refusal) => {
+            Err(error) => {
                 let study = study.entry.info.name;
-                plan.progress.detail(&format!("{name}: no {study}: {refusal}"));
-                answers.leave_out(study, name, refusal)?;
+                let why = answers.leave_out(study, name, error)?;
+                plan.progress.detail(&format!("{name}: no {study}: {why}"));
             }
         }
     }
-    let is_done = |study: &Asked| dir.join(study.entry.info.name).join("report.json").exists();
+    let is_done = |study: &Asked| {
+        let folder = dir.join(study.entry.info.name);
+        folder.join("report.json").exists() || folder.join(TOO_FEW_FILE).exists()
+    };
     if plan.resume && fitting.iter().all(|(study, _)| is_done(study)) {
         for (study, _) in &fitting {
             let folder = dir.join(study.entry.info.name);
+            if let Ok(why) = std::fs::read_to_string(folder.join(TOO_FEW_FILE)) {
+                answers.absent.insert((study.entry.info.name.to_owned(), name.to_owned()), why);
+                continue;
+            }
             let mut report = report::Report::read(&folder)?;
             report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
             answers.studies.insert(study.entry.info.name.to_owned(), report);
@@ -321,14 +331,25 @@ fn ask(
     }
     let mut lab = lab(source, &view, plan.settings);
     lab.batch = plan.recipe.batch;
-    let findings = run_studies(&lab, opened, &plan.asked, name, plan.progress)?;
-    for ((study, kind), findings) in fitting.into_iter().zip(findings) {
+    let labs = std::slice::from_ref(&lab);
+    let finished = run_each_together(labs, opened, &plan.asked, name, plan.progress)?;
+    for ((study, kind), found) in fitting.into_iter().zip(finished) {
+        let folder = dir.join(study.entry.info.name);
+        let findings = match found {
+            Ok(findings) => findings,
+            Err(error) => {
+                let why = answers.leave_out(study.entry.info.name, name, error)?;
+                std::fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                write_file(&folder.join(TOO_FEW_FILE), why.as_bytes())?;
+                continue;
+            }
+        };
         let options = (study.entry.resolve)(&study.options)?;
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
         let data = plan.asked.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
         let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
-        let folder = dir.join(study.entry.info.name);
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
         report.arrays.retain(|array| array.name == CORRECT);
@@ -340,7 +361,7 @@ fn ask(
 /// How the comparison's images are cut for the models that it trains; a given model brings its own transform.
 fn view_of_trained(plan: &Plan) -> anyhow::Result<View> {
     let normalize = Normalize::from_name(&plan.recipe.normalize)?;
-    Ok(View { size_px: plan.recipe.size_px, normalize, input: None })
+    Ok(View { size_px: plan.recipe.size_px, normalize, input: None, framed: None })
 }
 
 /// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.

@@ -5,7 +5,7 @@ use super::recipe::CompareRecipe;
 use super::run::find;
 use super::{ALL_MODELS, Plan, model_dir};
 use crate::data::View;
-use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_studies_together};
+use crate::studies::{Asked, lab, on_data, open_studies, report_of, run_each_together};
 use report::{Kind, Report, store::write_file};
 use std::collections::BTreeMap;
 use vit_core::Backbone;
@@ -64,10 +64,19 @@ pub(super) fn ask(
         let first = first.beside(of_models.collect());
         let asked: Vec<Asked> = asked.into_iter().cloned().collect();
         let opened = open_studies(&asked, &first, &plan.asked)?;
-        let findings = run_studies_together(&labs, opened, &plan.asked, ALL_MODELS, plan.progress)?;
+        let finished = run_each_together(&labs, opened, &plan.asked, ALL_MODELS, plan.progress)?;
         let names: Vec<&str> = first.models().map(|shapes| shapes.model.as_str()).collect();
-        for (study, findings) in asked.iter().zip(findings) {
+        for (study, found) in asked.iter().zip(finished) {
             let info = study.entry.info;
+            let findings = match found {
+                Ok(findings) => findings,
+                Err(error) => {
+                    let why = answers.leave_out(info.name, ALL_MODELS, error)?;
+                    let places = names.iter().map(|name| (info.name.to_owned(), (*name).to_owned()));
+                    answers.absent.extend(places.map(|place| (place, why.clone())));
+                    continue;
+                }
+            };
             let options = (study.entry.resolve)(&study.options)?;
             let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, info.name)?);
             let provenance = plan.settings.provenance(None, recipe);
@@ -93,7 +102,7 @@ fn fitting(
     for (place, shapes) in shapes.iter().enumerate() {
         match open_studies(std::slice::from_ref(study), shapes, &plan.asked) {
             Ok(_) => fitting.push(place),
-            Err(refusal) => answers.leave_out(study.entry.info.name, &shapes.model, refusal)?,
+            Err(error) => drop(answers.leave_out(study.entry.info.name, &shapes.model, error)?),
         }
     }
     Ok(fitting)

@@ -106,29 +106,34 @@ pub(super) fn draw(
 
 /// Whether there is something to draw beside the class.
 fn has_shape(truth: &Truth) -> bool {
-    let has_map = [&truth.mask, &truth.parts, &truth.semantic].iter().any(|map| map.is_some());
+    let maps = [&truth.mask, &truth.parts, &truth.semantic, &truth.tracked];
+    let has_map = maps.iter().any(|map| map.is_some());
     has_map || !truth.objects.is_empty() || !truth.keypoints.is_empty()
 }
 
 fn truth_words(truth: &Truth) -> String {
     let mut words = Vec::new();
-    if let Some(parts) = &truth.parts {
-        let mut ids: Vec<u8> = parts.ids.iter().copied().filter(|&id| id > 0).collect();
+    let maps = [(&truth.parts, "parts"), (&truth.semantic, "classes"), (&truth.tracked, "objects")];
+    for (map, what) in maps {
+        let Some(map) = map else { continue };
+        let mut ids: Vec<u8> = map.ids.iter().copied().filter(|&id| id > 0 && id != VOID).collect();
         ids.sort_unstable();
         ids.dedup();
-        words.push(format!("{} parts", ids.len()));
-    }
-    if let Some(classes) = &truth.semantic {
-        let mut ids: Vec<u8> = classes.ids.iter().copied().filter(|&id| id > 0 && id != VOID).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        words.push(format!("{} classes", ids.len()));
+        words.push(format!("{} {what}", ids.len()));
     }
     if !truth.objects.is_empty() {
         words.push(format!("{} objects", truth.objects.len()));
     }
     if !truth.keypoints.is_empty() {
         words.push(format!("{} points", truth.keypoints.len()));
+    }
+    if let Some(query) = &truth.query {
+        words.push(format!(
+            "query: {} easy, {} hard, {} junk",
+            query.easy.len(),
+            query.hard.len(),
+            query.junk.len()
+        ));
     }
     words.join(", ")
 }
@@ -191,7 +196,8 @@ fn truth_cell(picture: &Fitted, truth: &Truth) -> Canvas {
     let mut cell = picture.cell();
     let pixels = || (0..CELL_PX).flat_map(|y| (0..CELL_PX).map(move |x| (x, y)));
     let objects = (!truth.objects.is_empty()).then(|| objects_map(truth));
-    if let Some(map) = truth.parts.as_ref().or(truth.semantic.as_ref()).or(objects.as_ref()) {
+    let maps = [truth.parts.as_ref(), truth.semantic.as_ref(), truth.tracked.as_ref(), objects.as_ref()];
+    if let Some(map) = maps.into_iter().flatten().next() {
         for (x, y) in pixels() {
             match picture.id_at(map, x, y) {
                 Some(VOID) => cell.tint(x, y, [0; 3], 0.6),

@@ -134,6 +134,7 @@ fn faults_of(
         ("mask", &truth.mask, offers.masks),
         ("parts", &truth.parts, offers.parts),
         ("classes by the pixel", &truth.semantic, offers.semantic),
+        ("objects of a clip", &truth.tracked, offers.tracked),
     ] {
         match map {
             None if offered => reasons.push(format!("{what}: expected one; found none")),
@@ -171,6 +172,29 @@ fn faults_of(
             reasons.push("object: expected at least one pixel; found none".into());
         }
     }
+    if offers.clips && truth.frame.is_none() {
+        reasons.push("frame: expected its place in a clip; found none".into());
+    }
+    if offers.pairs && truth.pair.is_none() {
+        reasons.push("pair: expected which side of which pair; found none".into());
+    }
+    if let Some([left, top, right, bottom]) = truth.box_in_image_px {
+        let is_inside = 0.0 <= left && left < right && right <= width as f32;
+        if !(is_inside && 0.0 <= top && top < bottom && bottom <= height as f32) {
+            let found = format!("[{left}, {top}, {right}, {bottom}]");
+            reasons.push(format!("box: expected it inside {width} × {height} px; found {found}"));
+        }
+    }
+    if let Some(query) = &truth.query {
+        let lists = [&query.easy, &query.hard, &query.junk];
+        if lists[..2].iter().all(|list| list.is_empty()) {
+            reasons.push("query: expected something to find; found nothing easy or hard".into());
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = lists.into_iter().flatten().find(|&&other| !seen.insert(other)) {
+            reasons.push(format!("query: expected every sample in one list; found {twice} twice"));
+        }
+    }
     for point in truth.keypoints.iter().filter(|point| point.visible) {
         let (x, y) = point.xy_in_image_px;
         if !((0.0..=width as f32).contains(&x) && (0.0..=height as f32).contains(&y)) {
@@ -186,7 +210,7 @@ fn faults_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vit_data::{DataError, Image, Keypoint, Object, Offers, Region, Truth};
+    use vit_data::{DataError, Image, Keypoint, Object, Offers, Query, Region, Truth};
 
     struct Faulty {
         classes: Vec<String>,
@@ -238,8 +262,22 @@ mod tests {
                 _ => Vec::new(),
             };
             let parts = (index == 1).then(|| LabelMap { ids: vec![0, 2, 3, VOID], ..map(2) });
-            let truth =
-                Truth { label: self.label(index), mask, keypoints, objects, parts, ..Truth::default() };
+            let lists = Query { easy: vec![2], hard: vec![4], junk: vec![2] };
+            let truth = Truth {
+                label: self.label(index),
+                mask,
+                keypoints,
+                objects,
+                parts,
+                box_in_image_px: (index == 0).then_some([0.0, 1.0, 2.5, 2.0]),
+                query: match index {
+                    2 => Some(lists),
+                    3 => Some(Query::default()),
+                    _ => None,
+                },
+                tracked: (index == 1).then(|| map(1)),
+                ..Truth::default()
+            };
             let picture = Picture::Image(Image { width_px: 2, height_px: 2, rgb: vec![index as u8 / 2; 12] });
             Ok(Sample { picture, truth, id: format!("name {}", index.min(2)) })
         }
@@ -257,12 +295,16 @@ mod tests {
         let found: Vec<String> =
             whole.faults.iter().map(|fault| format!("{}: {}", fault.sample, fault.reason)).collect();
         let expected = [
+            "name 0: box: expected it inside 2 × 2 px; found [0, 1, 2.5, 2]",
             "name 1: mask: expected 2 × 2 px as the picture; found 3 × 3",
+            "name 1: objects of a clip: expected 2 × 2 px as the picture; found 1 × 1",
             "name 1: part: expected at most 2; found 3",
             "name 1: class of an object: expected one below 2; found 2",
             "name 1: object: expected 2 × 2 px as the picture; found 3 × 3",
+            "name 2: query: expected every sample in one list; found 2 twice",
             "name 2: point 0: expected it inside the picture, as it is visible; found (5, 1)",
             "name 2: label: expected one below 2; found 7",
+            "name 2: query: expected something to find; found nothing easy or hard",
             "#4: bad data argument: expected a picture; found `junk`",
             "name 2: another sample has the same name",
             "b: the class has no sample",

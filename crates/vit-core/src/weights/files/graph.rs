@@ -5,9 +5,9 @@
 //! state or items, these are looked into, so that a pickled module or a TorchScript archive shows its parameters.
 
 use super::super::WeightsError;
-use super::pickle::{Id, Made, Node, Pickle};
 use super::source::Source;
 use super::{Dtype, place::refusal};
+use pickle::{Id, Made, Node, Pickle};
 use serde_json::{Map, Value};
 
 /// The deepest nesting that is followed.

@@ -7,7 +7,6 @@
 mod dtype;
 mod graph;
 mod npz;
-mod pickle;
 mod place;
 mod read;
 mod safetensors;

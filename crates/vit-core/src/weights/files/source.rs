@@ -60,6 +60,22 @@ impl Source {
     }
 }
 
+impl pickle::Source for Source {
+    type Error = WeightsError;
+
+    fn n_bytes(&self) -> u64 {
+        self.len()
+    }
+
+    fn bytes(&self, what: &str, offset: u64, n: u64) -> Result<Vec<u8>, WeightsError> {
+        Self::bytes(self, what, offset, n)
+    }
+
+    fn malformed(&self, expected: String, found: String) -> WeightsError {
+        Self::malformed(self, expected, found)
+    }
+}
+
 /// A part of a file, read from its start to its end.
 pub(super) struct Section<'a> {
     file: &'a File,

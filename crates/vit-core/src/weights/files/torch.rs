@@ -4,11 +4,11 @@
 use super::super::WeightsError;
 use super::dtype::Order;
 use super::graph::{Tensor, find};
-use super::pickle::Pickle;
 use super::place::{Packing, Place, refusal};
 use super::source::Source;
 use super::zip::Zip;
 use super::{Entry, Opened};
+use pickle::Pickle;
 
 const PICKLE: &str = "data.pkl";
 

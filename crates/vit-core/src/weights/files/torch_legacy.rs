@@ -4,10 +4,10 @@
 use super::super::WeightsError;
 use super::dtype::Order;
 use super::graph::{Storage, find, storage};
-use super::pickle::{Node, Pickle};
 use super::place::{Packing, Place, refusal};
 use super::source::Source;
 use super::{Dtype, Entry, Opened};
+use pickle::{Node, Pickle};
 use std::collections::HashMap;
 
 /// 0x1950a86a20f9469cfc6c, little-endian: what such a file begins with.

@@ -1,6 +1,10 @@
 //! Few-shot classification: how much can be told from a handful of labeled samples a class, layer by layer?
 
-use crate::by_layer::{self, Scored, Words, at, candidates, check_tokens, with_kind};
+mod config;
+
+pub use config::{Classifier, FewShotConfig, Normalize, Prototypes, Regression};
+
+use crate::by_layer::{self, Scored, Words, at, candidates};
 use measure::interval::{mean, t_interval};
 use measure::linear::logistic::{Stop, fit};
 use measure::linear::{Linear, Samples, ranking};
@@ -8,125 +12,24 @@ use measure::nearest::l2_normalized;
 use ndarray::{Array2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
-use report::{Block, Cell, Info, Metric, Recipe, RecipeError, Table, short_number};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use report::{Block, Cell, Info, Metric, Table, short_number};
+use serde::{Deserialize, Serialize};
 use vit_data::{Seed, Stream};
-use vit_features::{
-    Accumulate, BANK_BYTES, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken,
-};
+use vit_features::{Accumulate, Bank, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
-/// The options of [`FewShot`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FewShotConfig {
-    /// Tokens asked at every layer: `cls`, `mean`, or both.
-    pub tokens: Vec<String>,
-    /// Numbers of labeled samples a class; 1 and 5 are usual.
-    pub shots: Vec<usize>,
-    /// The number of the curves, of the choice of the best layer, and of the headline.
-    pub headline_shots: usize,
-    /// Classes in an episode; 5 is usual, 0 means all.
-    pub n_ways: usize,
-    /// Samples asked of each class in an episode, of the test side and of the held-out ones; 15 is usual.
-    pub n_queries: usize,
-    /// Episodes; 600 and more are usual.
-    pub n_episodes: usize,
-    /// Features of a side beyond this many MiB are kept in temporary files; changes no number.
-    pub memory_mib: usize,
-    /// What is done to features first.
-    pub normalize: Normalize,
-    /// What learns from the labeled samples.
-    pub classifier: Classifier,
-}
-
-impl Default for FewShotConfig {
-    fn default() -> Self {
-        Self {
-            tokens: vec!["cls".into(), "mean".into()],
-            shots: vec![1, 5, 10],
-            headline_shots: 5,
-            n_ways: 0,
-            n_queries: 15,
-            n_episodes: 100,
-            memory_mib: BANK_BYTES >> 20,
-            normalize: Normalize::default(),
-            classifier: Classifier::default(),
-        }
-    }
-}
-
-/// What is done to features before a classifier of few samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Normalize {
-    /// Nothing.
-    None,
-    /// Each is divided by its length.
-    L2,
-    /// The mean of the training side, whose labels are not used, is taken away first: CL2N in SimpleShot.
-    #[default]
-    CenteredL2,
-}
-
-/// What learns from few samples; `prototypes` where no `kind` is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
-pub enum Classifier {
-    /// The class whose mean is nearest.
-    Prototypes(Prototypes),
-    /// Logistic regression on the labeled samples.
-    Logistic(Regression),
-}
-
-impl Serialize for Classifier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer) // the derived one
-    }
-}
-
-impl<'de> Deserialize<'de> for Classifier {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(with_kind(deserializer, "prototypes")?).map_err(D::Error::custom) // the derived one
-    }
-}
-
-impl Default for Classifier {
-    fn default() -> Self {
-        Self::Prototypes(Prototypes {})
-    }
-}
-
-/// The options of [`Classifier::Prototypes`]: none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Prototypes {}
-
-/// The options of [`Classifier::Logistic`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Regression {
-    /// The inverse of the penalty, `½ ‖W‖² + C Σ cross-entropy`; 1 in Tian et al.
-    pub c: f64,
-    /// Steps at most.
-    pub max_steps: usize,
-    /// No part of the gradient of the mean above this.
-    pub tolerance: f64,
-}
-
-impl Default for Regression {
-    fn default() -> Self {
-        Self { c: 1.0, max_steps: 200, tolerance: 1e-5 }
-    }
-}
+/// Classification from a few labeled samples a class, many times over.
+///
+/// An episode draws classes, `shots` labeled samples of each from the training side, and queries from the test side; its
+/// score is the share of queries that a classifier of the labeled samples gets right. Told are the mean over
+/// episodes and Student's 95 % interval. Episodes depend on the seed and the labels alone: every layer and every model
+/// is asked the same ones.
+///
+/// # Source
+/// Snell et al. (prototypes); Wang et al., SimpleShot (centering and length); Tian et al. (logistic regression).
+/// *Differs*: the best layer is chosen by queries from the training side that are not among an episode's labeled samples.
+pub struct FewShot;
 
 impl Classifier {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Prototypes(_) => "prototypes",
-            Self::Logistic(_) => "logistic",
-        }
-    }
-
     /// Learns the classes `labels` of the rows `of`.
     fn learn(&self, rows: &Array2<f32>, labels: &[u32], of: &[usize], n_ways: usize) -> Linear {
         match self {
@@ -157,55 +60,6 @@ fn prototypes(rows: &Array2<f32>, labels: &[u32], of: &[usize], n_ways: usize) -
     }
     linear
 }
-
-impl Recipe for FewShotConfig {
-    fn check(&self) -> Result<(), RecipeError> {
-        check_tokens(&self.tokens)?;
-        if self.shots.is_empty() || self.shots.contains(&0) {
-            let found = format!("{:?}", self.shots);
-            return Err(RecipeError::value("shots", "at least one number, each at least 1", found));
-        }
-        if !self.shots.contains(&self.headline_shots) {
-            let expected = format!("one of shots ({:?})", self.shots);
-            return Err(RecipeError::value("headline_shots", expected, self.headline_shots.to_string()));
-        }
-        if self.n_ways == 1 {
-            return Err(RecipeError::value("n_ways", "0 for all classes, or at least 2", "1"));
-        }
-        if self.n_episodes < 2 {
-            let found = self.n_episodes.to_string();
-            return Err(RecipeError::value("n_episodes", "at least 2, for an interval", found));
-        }
-        for (key, value) in [("n_queries", self.n_queries), ("memory_mib", self.memory_mib)] {
-            if value == 0 {
-                return Err(RecipeError::value(key, "at least 1", "0"));
-            }
-        }
-        if let Classifier::Logistic(Regression { c, max_steps, tolerance }) = &self.classifier {
-            for (key, value) in [("classifier.c", *c), ("classifier.tolerance", *tolerance)] {
-                if !(value > 0.0 && value.is_finite()) {
-                    return Err(RecipeError::value(key, "above 0", value.to_string()));
-                }
-            }
-            if *max_steps == 0 {
-                return Err(RecipeError::value("classifier.max_steps", "at least 1", "0"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Classification from a few labeled samples a class, many times over.
-///
-/// An episode draws classes, `shots` labeled samples of each from the training side, and queries from the test side; its
-/// score is the share of queries that a classifier of the labeled samples gets right. Told are the mean over
-/// episodes and Student's 95 % interval. Episodes depend on the seed and the labels alone: every layer and every model
-/// is asked the same ones.
-///
-/// # Source
-/// Snell et al. (prototypes); Wang et al., SimpleShot (centering and length); Tian et al. (logistic regression).
-/// *Differs*: the best layer is chosen by queries from the training side that are not among an episode's labeled samples.
-pub struct FewShot;
 
 /// Features of both sides.
 ///
@@ -313,6 +167,10 @@ Student's 95 % interval. The best layer is chosen by queries from the training s
     type Config = FewShotConfig;
     type Acc = FewShotAcc;
 
+    fn protocols() -> Vec<(&'static str, &'static str, FewShotConfig)> {
+        FewShotConfig::protocols()
+    }
+
     fn needs(config: &FewShotConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         let selects = candidates(Self::INFO.name, &config.tokens, shapes)?;
         Ok(Needs { sites: Vec::new(), selects, train: true, labels: true, ..Needs::default() })
@@ -336,14 +194,15 @@ Student's 95 % interval. The best layer is chosen by queries from the training s
         let n_askable = of_test.iter().filter(|samples| !samples.is_empty()).count();
         if n_askable < config.n_ways.max(2) {
             let expected = format!("test samples of at least {} classes", config.n_ways.max(2));
-            return Err(value_error(expected, format!("of {n_askable}")));
+            return Err(StudyError::too_few(Self::INFO.name, expected, format!("of {n_askable}")));
         }
         let most = config.shots.iter().copied().max().unwrap_or(1);
         for (class, samples) in of_train.iter().enumerate().filter(|(class, _)| !of_test[*class].is_empty()) {
             if samples.len() <= most {
                 let expected = format!("more than {most} training samples of every class (shots)");
                 let class = by_layer::class_name(shapes, class);
-                return Err(value_error(expected, format!("{} of {class}", samples.len())));
+                let found = format!("{} of {class}", samples.len());
+                return Err(StudyError::too_few(Self::INFO.name, expected, found));
             }
         }
         let episodes: Vec<(usize, Vec<Episode>)> = config
