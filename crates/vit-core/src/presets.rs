@@ -106,7 +106,7 @@ fn spelled_out(options: &str) -> Result<Given, String> {
     const KEYS: &str = "dim, depth, heads, patch, image, registers, mlp_ratio, activation, swiglu, qkv_bias, \
                         key_bias, patch_bias, class_token, distilled, pool, positions, position_of_class, \
                         position_of_registers, relative_positions, pre_norm, layer_scale, drop_path, classes, \
-                        head_bias, mask_token, eps, resample";
+                        head_bias, mask_token, eps, resample, init";
     let mut given = Given::new();
     for option in options.split(',') {
         let (key, value) = option
@@ -133,7 +133,7 @@ fn spelled_out(options: &str) -> Result<Given, String> {
             | "head_bias"
             | "mask_token"
             | "swiglu" => (key, number::<bool>(key, value)?.into()),
-            "pool" | "positions" | "resample" | "activation" | "relative_positions" => {
+            "pool" | "positions" | "resample" | "activation" | "relative_positions" | "init" => {
                 let alone = Given::from_iter([(key.to_owned(), value.into())]);
                 config_of(alone)
                     .map_err(|error| error.replacen("architecture", &format!("architecture, {key}"), 1))?;
@@ -154,7 +154,7 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream;
+    use crate::{InitScheme, stream};
     use burn::module::Module;
 
     #[test]
@@ -188,6 +188,15 @@ mod tests {
             let model = config.init(&vit_ops::cpu_device(), &mut stream(0));
             assert_eq!(model.num_params(), config.n_params(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_architecture_may_say_how_its_weights_start() {
+        let small = "vit:dim=32,depth=3,heads=4,patch=8,image=32";
+        assert_eq!(arch(small).expect("plain").init, InitScheme::Timm);
+        assert_eq!(arch(&format!("{small},init=mae")).expect("init").init, InitScheme::Mae);
+        let error = arch(&format!("{small},init=blank")).expect_err("blank is not for recipes");
+        assert!(error.contains("architecture, init") && error.contains("`timm` or `mae`"), "{error}");
     }
 
     #[test]
