@@ -2,7 +2,7 @@
 
 use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, VitBackend};
 use burn::backend::autodiff::{
-    Autodiff,
+    Autodiff, NodeId,
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
@@ -10,30 +10,26 @@ use burn::backend::autodiff::{
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, TensorMetadata};
 
-#[derive(Debug)]
-struct Linear;
-#[derive(Debug)]
-struct Gelu;
-#[derive(Debug)]
-struct Gated;
-#[derive(Debug)]
-struct LayerNorm;
-#[derive(Debug)]
-struct Attention;
-#[derive(Debug)]
-struct AttentionBiased;
-#[derive(Debug)]
-struct LinearCurve;
-#[derive(Debug)]
-struct Residual;
-#[derive(Debug)]
-struct Gather;
-#[derive(Debug)]
-struct Patchify;
-#[derive(Debug)]
-struct Unpatchify;
-#[derive(Debug)]
-struct CrossEntropy;
+/// One operation of the graph each.
+macro_rules! nodes {
+    ($($name:ident)*) => { $(#[derive(Debug)] struct $name;)* };
+}
+nodes! {
+    Linear Gelu Gated LayerNorm Attention AttentionBiased LinearCurve Residual Gather Patchify Unpatchify CrossEntropy
+}
+
+/// Hands gradients to those parents that are part of the graph.
+fn register<B: VitBackend, const N: usize>(
+    parents: [Option<NodeId>; N],
+    found: [FloatTensor<B>; N],
+    grads: &mut Gradients,
+) {
+    for (parent, grad) in parents.into_iter().zip(found) {
+        if let Some(node) = parent {
+            grads.register::<B>(node, grad);
+        }
+    }
+}
 
 impl<B: VitBackend> Backward<B, 3> for Linear {
     type State = (FloatTensor<B>, FloatTensor<B>);
@@ -42,17 +38,13 @@ impl<B: VitBackend> Backward<B, 3> for Linear {
         let parents = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
-        let (dx, dw, db) = if parents[0].is_some() {
+        if parents[0].is_some() {
             let (dx, dw, db) = B::vit_linear_backward(x, weight, grad);
-            (Some(dx), dw, db)
+            register::<B, 3>(parents.map(|node| node.map(|node| node.id)), [dx, dw, db], grads);
         } else {
             let (dw, db) = B::vit_linear_params_backward(x, grad);
-            (None, dw, db)
-        };
-        for (parent, grad) in parents.into_iter().zip([dx, Some(dw), Some(db)]) {
-            if let (Some(node), Some(grad)) = (parent, grad) {
-                grads.register::<B>(node.id, grad);
-            }
+            let [_, of_weight, of_bias] = parents;
+            register::<B, 2>([of_weight, of_bias].map(|node| node.map(|node| node.id)), [dw, db], grads);
         }
     }
 }
@@ -90,11 +82,7 @@ impl<B: VitBackend> Backward<B, 3> for LayerNorm {
         let grad = grads.consume::<B>(&ops.node);
         let (x, gamma, eps) = ops.state;
         let (dx, dgamma, dbeta) = B::vit_layer_norm_backward(x, gamma, grad, eps);
-        for (parent, grad) in parents.into_iter().zip([dx, dgamma, dbeta]) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, grad);
-            }
-        }
+        register::<B, 3>(parents.map(|node| node.map(|node| node.id)), [dx, dgamma, dbeta], grads);
     }
 }
 
@@ -136,11 +124,7 @@ impl<B: VitBackend> Backward<B, 3> for LinearCurve {
         let grad = grads.consume::<B>(&ops.node);
         let (x, weight, before, curve) = ops.state;
         let (dx, dw, db) = B::vit_linear_curve_backward(x, weight, before, grad, curve);
-        for (parent, grad) in parents.into_iter().zip([dx, dw, db]) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, grad);
-            }
-        }
+        register::<B, 3>(parents.map(|node| node.map(|node| node.id)), [dx, dw, db], grads);
     }
 }
 
@@ -158,11 +142,11 @@ impl<B: VitBackend> Backward<B, 3> for Residual {
             return;
         }
         let (dbranch, dgamma) = B::vit_residual_backward(branch, gamma, grad, factors);
-        for (parent, grad) in [of_branch, of_gamma].into_iter().zip([dbranch, dgamma]) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, grad);
-            }
-        }
+        register::<B, 2>(
+            [of_branch, of_gamma].map(|node| node.map(|node| node.id)),
+            [dbranch, dgamma],
+            grads,
+        );
     }
 }
 
