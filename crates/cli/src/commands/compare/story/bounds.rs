@@ -34,7 +34,7 @@ pub(super) fn table(material: &Material) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::answers::{Answers, Curves, Role};
+    use super::super::super::answers::{Answers, Role};
     use super::*;
     use report::{Info, Kind, Metric, Provenance, Report};
     use std::collections::BTreeMap;
@@ -46,15 +46,8 @@ mod tests {
         for (name, value) in [("best.miou", 0.4), ("chance", 0.1), ("ceiling", 0.8)] {
             report.metrics.push(Metric::new(name, value, "ratio"));
         }
-        let answers = Answers {
-            model: "a".into(),
-            seed: 0,
-            studies: BTreeMap::from([(info.name.to_owned(), report)]),
-            absent: BTreeMap::new(),
-            own_top1: None,
-            preview: None,
-            curves: Curves::default(),
-        };
+        let studies = BTreeMap::from([(info.name.to_owned(), report)]);
+        let answers = Answers { studies, ..Answers::new("a", 0) };
         let material = Material {
             answers: &[answers],
             models: vec![("a".into(), Role::Given), ("b".into(), Role::Given)],
