@@ -350,7 +350,24 @@ mod tests {
 
     #[test]
     fn the_logarithm_is_that_of_the_library() {
-        for x in [1e-38, 1e-9, 0.3, 0.499, 0.5, 0.7071, 0.7072, 0.999, 1.0, 1.0001, 1.414, 1.415, 2.0, 1e9] {
+        let edge = std::f64::consts::FRAC_1_SQRT_2;
+        for x in [
+            1e-38,
+            1e-9,
+            0.3,
+            0.499,
+            0.5,
+            edge - 1e-5,
+            edge,
+            0.7072,
+            0.999,
+            1.0,
+            1.0001,
+            1.414,
+            1.415,
+            2.0,
+            1e9,
+        ] {
             assert!((ln(x) - x.ln()).abs() <= 4e-16 * x.ln().abs().max(1.0), "{x}: {} {}", ln(x), x.ln());
         }
         assert_eq!(ln(1.0), 0.0);

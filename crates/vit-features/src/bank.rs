@@ -489,7 +489,7 @@ mod tests {
         for memory_bytes in [usize::MAX, 30, 0] {
             let whole = bank(0, 5, memory_bytes);
             let blocks: Vec<Range<usize>> = whole.blocks(Select::PIXELS).expect("there").collect();
-            assert_eq!(blocks, [0..10]);
+            assert!(blocks.len() == 1 && blocks[0] == (0..10), "{blocks:?}");
             for samples in [0..10, 3..7, 4..4, 9..10] {
                 let rows = whole.rows(Select::PIXELS, samples.clone()).expect("there");
                 let expected: Vec<f32> = (3 * samples.start..3 * samples.end).map(|i| i as f32).collect();

@@ -1,4 +1,8 @@
 //! The one trait that extends Burn's backend trait.
+#![cfg_attr(
+    feature = "ndarray",
+    allow(deprecated, reason = "a second CPU reference, until the tensor library drops it")
+)]
 
 use crate::portable;
 use burn::backend::tensor::FloatTensor;

@@ -107,7 +107,9 @@ impl Headline {
         match self {
             Self::JAndF => {
                 let all = tracks(clips);
-                let of: [fn(&(Track, Track)) -> f64; 6] = [
+                /// A number of the tracks of J and F.
+                type Number = fn(&(Track, Track)) -> f64;
+                let of: [Number; 6] = [
                     |(j, _)| j.mean,
                     |(_, f)| f.mean,
                     |(j, _)| j.recall,

@@ -162,7 +162,7 @@ pub(super) fn forward(
     }
     let mut y = repeat(bias, n);
     matmul(&mut y, n_out, (View::new(x, n, n_in), weight), 1.0, true, threads(n, n_out, n_in));
-    y.par_chunks_mut(CHUNK).for_each(|y| after(y));
+    y.par_chunks_mut(CHUNK).for_each(&after);
     y
 }
 
