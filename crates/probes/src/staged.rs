@@ -6,18 +6,7 @@ use vit_core::{Grid, Seen, Site};
 use vit_data::{CropBox, LabelMap, Truth};
 use vit_features::{Accumulate, BatchInfo, Findings, Part, Place, Role, Select, Shapes, Study, Taken};
 
-/// A number that looks random, in −0.5 to 0.5.
-pub(crate) fn noise(of: usize) -> f32 {
-    let mut z = (of as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-}
-
-/// The first metric of a name.
-pub(crate) fn value(findings: &Findings, name: &str) -> f64 {
-    findings.metrics.iter().find(|metric| metric.name == name).expect(name).value
-}
+pub(crate) use crate::trial::{noise, value};
 
 /// Images of 32 px in 8 × 8 patches of 4 px. An object of 16 × 12 px stands somewhere else in each, its left half part 1, its right
 /// half part 2; image `i` is of class `i % n_classes`.
