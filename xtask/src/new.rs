@@ -172,9 +172,9 @@ fn pretrain_recipe(name: &str) -> String {
          # Time: say how long it takes, on what machine.\n# Result: say what to expect, beside chance (1/12).\n\
          # Source: name the paper whose values these are.\n\n\
          objective = \"{name}\"\n\
-         model = \"vit:dim=64,depth=4,heads=4,patch=8,image=64,positions=sin-cos\"\n\
+         model = \"vit:dim=96,depth=3,heads=4,patch=8,image=32,positions=sin-cos,init=mae\"\n\
          data = \"part-shapes\"\nseed = 0\ndrop_path = 0.0\n\n\
-         [views]\nsize_px = 64\nscale = [0.6, 1.0]\nratio = [0.75, 1.3333333333333333]\nflip_prob = 0.5\n\
+         [views]\nsize_px = 32\nscale = [0.6, 1.0]\nratio = [0.75, 1.3333333333333333]\nflip_prob = 0.5\n\
          normalize = \"half\"\n\n\
          [train]\nepochs = 4.0\nbatch = 64\nbase_lr = 4e-3\nmin_lr = 0.0\nwarmup_epochs = 0.4\nweight_decay = 0.05\n\
          beta1 = 0.9\nbeta2 = 0.95\neps = 1e-8\nlog_every_steps = 10\ncheckpoint_every_steps = 500\n\
