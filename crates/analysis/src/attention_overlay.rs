@@ -187,7 +187,7 @@ fn findings(acc: &AttentionOverlayAcc) -> Findings {
         reference_lines: vec![("even".into(), 1.0 / acc.grid.n_patches().max(1) as f64)],
     });
     let caption = "Of what a query gives to patches, the share of the one that has most, mean over images. At the line “even” it \
-                   looks everywhere alike, and the map above is noise stretched to be seen. It does not say whether what is \
+                   looks everywhere alike, and its maps are noise stretched to be seen. It does not say whether what is \
                    looked at matters for the output.";
     findings.story.push(Block::Figure("overlay_peak".into()));
     findings.figures.push(Figure::new(
