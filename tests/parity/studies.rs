@@ -12,7 +12,7 @@ use testkit::{HostTensor, assert_near};
 use toml::Table;
 use vit_core::{Grid, Seen, Site};
 use vit_data::{Query, Truth};
-use vit_features::{BatchInfo, Findings, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
+use vit_features::{BatchInfo, Findings, Numbers, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
 use vit_ops::AttentionGrid;
 
 fn row(rows: &'static [StudyEntry], name: &str) -> &'static StudyEntry {
@@ -149,7 +149,8 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             boxes: &[],
         };
         let grid = AttentionGrid { n_prefix, rows: sides[0], columns: sides[1] };
-        study.see(Site::AttentionStatistics(0), &Seen::Heads(statistics(attention, grid)), &info).unwrap();
+        let told = Numbers::of(Seen::Heads(statistics(attention, grid)));
+        study.see_numbers(Site::AttentionStatistics(0), &told, &info).unwrap();
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
         let metrics = study.finish().unwrap().metrics;
         let golden = [
@@ -244,7 +245,8 @@ fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: 
         boxes: &[],
     };
     for (block, attention) in blocks.iter().enumerate() {
-        study.see(Site::Attention(block), &Seen::Heads(attention.on(&vit_ops::cpu_device())), &info).unwrap();
+        let seen = Numbers::of(Seen::Heads(attention.on(&vit_ops::cpu_device())));
+        study.see_numbers(Site::Attention(block), &seen, &info).unwrap();
     }
     study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
     study.finish().unwrap()

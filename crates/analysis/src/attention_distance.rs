@@ -1,14 +1,14 @@
 //! How far does each head look, on average?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use measure::attention::{TokenGrid, uniform_distance_px, uniform_distance_unit_square};
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, Metric, Recipe, RecipeError, ScatterPlot, Series, Table,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`AttentionDistance`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +52,11 @@ pub struct AttentionDistanceAcc {
 }
 
 impl Accumulate for AttentionDistanceAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::AttentionStatistics(block), Seen::Heads(found), Role::Test) = (site, seen, info.role)
-        else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::AttentionStatistics(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionDistance::INFO.name, found)?;
+        let values = by_head(AttentionDistance::INFO.name, seen)?;
         let (b, heads, _, _) = values.dim();
         // Entropy, share of the first token, distance on the unit square and in patches.
         let unit_in_px = self.patch_px * (self.grid.w.max(2) - 1) as f64;
@@ -109,9 +108,9 @@ impl Study for AttentionDistance {
     type Acc = AttentionDistanceAcc;
 
     fn needs(_: &AttentionDistanceConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        let sites = shapes.blocks.iter().map(|&block| Site::AttentionStatistics(block)).collect();
+        let numbers = shapes.blocks.iter().map(|&block| Site::AttentionStatistics(block)).collect();
         needs_attention(Self::INFO.name, shapes)?;
-        Ok(Needs { sites, ..Needs::default() })
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(_: &AttentionDistanceConfig, shapes: &Shapes) -> AttentionDistanceAcc {

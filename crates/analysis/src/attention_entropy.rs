@@ -1,6 +1,6 @@
 //! How broadly does each head look, and does it look alike from everywhere?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use measure::attention::{TokenGrid, deviation_over_heads, deviation_over_queries, entropy_nats, share};
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, ScatterPlot, Series,
@@ -8,8 +8,8 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// Which column is read for the share on the class token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +70,12 @@ pub struct AttentionEntropyAcc {
 }
 
 impl Accumulate for AttentionEntropyAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionEntropy::INFO.name, attention)?;
-        let (view, (b, heads, _, _)) = (values.view(), values.dim());
+        let view = by_head(AttentionEntropy::INFO.name, seen)?;
+        let (b, heads, _, _) = view.dim();
         let entropy = entropy_nats(view);
         let class = self.class_column;
         let on_class = share(view, self.grid, class..class + self.n_class);
@@ -133,8 +133,8 @@ impl Study for AttentionEntropy {
 
     fn needs(_: &AttentionEntropyConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        Ok(Needs { sites, ..Needs::default() })
+        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(config: &AttentionEntropyConfig, shapes: &Shapes) -> AttentionEntropyAcc {
@@ -268,7 +268,7 @@ fn add(findings: &mut Findings, name: &str, title: &str, caption: String, data: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Tensor, TensorData};
+    use std::sync::Arc;
 
     #[test]
     fn the_released_code_reads_the_first_patch_for_the_class_token() {
@@ -282,8 +282,7 @@ mod tests {
         for (compat, expected) in [(Compat::None, 0.375), (Compat::VitAnalysis, 0.4375)] {
             let mut acc = AttentionEntropy::open(&AttentionEntropyConfig { compat }, &shapes);
             let rows = vec![0.0f32, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.625, 0.125];
-            let attention =
-                Tensor::<4>::from_data(TensorData::new(rows, [1, 1, 3, 3]), &vit_ops::cpu_device());
+            let attention = Numbers { shape: vec![1, 1, 3, 3], values: Arc::new(rows) };
             let info = BatchInfo {
                 model: 0,
                 role: Role::Test,
@@ -293,7 +292,7 @@ mod tests {
                 truths: &[],
                 boxes: &[],
             };
-            acc.see(Site::Attention(0), &Seen::Heads(attention), &info).expect("floats");
+            acc.see_numbers(Site::Attention(0), &attention, &info).expect("floats");
             assert_eq!(acc.by_head[&0][0].cls_share, expected, "{compat:?}");
         }
     }

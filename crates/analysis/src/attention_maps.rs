@@ -1,6 +1,6 @@
 //! Where in the image does each head look, whatever the image?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use measure::aggregated::{Queries, add_mean_rows};
 use measure::attention::TokenGrid;
 use ndarray::Array2;
@@ -9,8 +9,8 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`AttentionMaps`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,19 +48,17 @@ pub struct AttentionMapsAcc {
 }
 
 impl Accumulate for AttentionMapsAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionMaps::INFO.name, attention)?;
+        let values = by_head(AttentionMaps::INFO.name, seen)?;
         let (heads, n_kinds) = (values.dim().1, self.kinds.len());
         let maps = self
             .by_block
             .entry(block)
             .or_insert_with(|| vec![Array2::zeros((heads, self.grid.n_tokens())); n_kinds]);
-        for (queries, sums) in self.kinds.iter().zip(maps) {
-            add_mean_rows(values.view(), self.grid, *queries, sums);
-        }
+        add_mean_rows(values, self.grid, &self.kinds, maps);
         Ok(())
     }
 
@@ -93,8 +91,8 @@ impl Study for AttentionMaps {
 
     fn needs(_: &AttentionMapsConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        Ok(Needs { sites, ..Needs::default() })
+        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(_: &AttentionMapsConfig, shapes: &Shapes) -> AttentionMapsAcc {

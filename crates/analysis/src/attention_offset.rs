@@ -1,7 +1,7 @@
 //! In which direction does each head look, and what kind of head is it?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
-use measure::aligned::{HeadKind, HeadShape, add_aligned_maps, add_common_rows};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
+use measure::aligned::{HeadKind, HeadShape, add_aligned_maps};
 use measure::attention::TokenGrid;
 use ndarray::{Array2, Array3, Axis};
 use report::{
@@ -9,8 +9,8 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`AttentionOffset`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,18 +58,17 @@ pub struct AttentionOffsetAcc {
 }
 
 impl Accumulate for AttentionOffsetAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionOffset::INFO.name, attention)?;
+        let values = by_head(AttentionOffset::INFO.name, seen)?;
         let (grid, heads) = (self.grid, values.dim().1);
         let maps = self.by_block.entry(block).or_insert_with(|| Maps {
             aligned: Array3::zeros((heads, 2 * grid.h - 1, 2 * grid.w - 1)),
             common: Array2::zeros((heads, grid.n_patches())),
         });
-        add_aligned_maps(values.view(), grid, &mut maps.aligned);
-        add_common_rows(values.view(), grid, &mut maps.common);
+        add_aligned_maps(values, grid, &mut maps.aligned, &mut maps.common);
         Ok(())
     }
 
@@ -105,8 +104,8 @@ impl Study for AttentionOffset {
 
     fn needs(_: &AttentionOffsetConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        Ok(Needs { sites, ..Needs::default() })
+        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(_: &AttentionOffsetConfig, shapes: &Shapes) -> AttentionOffsetAcc {

@@ -1,24 +1,23 @@
-//! One block's attention over one batch, brought to the host where it is made; what analyses refuse alike.
+//! One block's attention over one batch as an array; what analyses refuse alike.
 
-use burn::tensor::Tensor;
 use measure::attention::TokenGrid;
-use ndarray::Array4;
-use vit_features::{Shapes, StudyError};
+use ndarray::ArrayView4;
+use vit_features::{Numbers, Shapes, StudyError};
 
-/// Attention `[B, heads, T, T]` on the host, for the time of one call; studies reduce it and keep sums.
+/// Attention `[B, heads, T, T]`, or another site per head, as an array; studies reduce it and keep sums.
 ///
 /// # Errors
-/// When the device gives no floats.
-pub(crate) fn on_host(study: &str, attention: &Tensor<4>) -> Result<Array4<f32>, StudyError> {
-    let [b, heads, rows, columns] = attention.dims();
+/// When it is not per head.
+pub(crate) fn by_head<'a>(study: &str, seen: &'a Numbers) -> Result<ArrayView4<'a, f32>, StudyError> {
     let wrong = |found: String| StudyError::Value {
         study: study.to_owned(),
-        expected: format!("attention [{b}, {heads}, {rows}, {columns}] as f32"),
+        expected: "numbers of every head, [B, heads, T, …]".into(),
         found,
     };
-    let values = attention.clone().into_data().convert::<f32>().try_into_vec::<f32>();
-    let values = values.map_err(|error| wrong(format!("{error:?}")))?;
-    Array4::from_shape_vec((b, heads, rows, columns), values).map_err(|error| wrong(error.to_string()))
+    let &[b, heads, rows, columns] = seen.shape.as_slice() else {
+        return Err(wrong(format!("{:?}", seen.shape)));
+    };
+    ArrayView4::from_shape((b, heads, rows, columns), &seen.values).map_err(|error| wrong(error.to_string()))
 }
 
 /// Where the patches of a model stand among its tokens.

@@ -1,16 +1,17 @@
 //! Where does the class token look in single images?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use crate::shown::Shown;
 use measure::attention::TokenGrid;
-use ndarray::ArrayView3;
+use ndarray::{ArrayView3, Axis, Slice};
 use report::{Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
+use vit_core::Site;
 use vit_data::CropBox;
 use vit_features::{
-    Accumulate, BatchInfo, Findings, Maps, Needs, PatchMap, Role, Shapes, Showcase, Study, StudyError, Taken,
+    Accumulate, BatchInfo, Findings, Maps, Needs, Numbers, PatchMap, Role, Shapes, Showcase, Study,
+    StudyError, Taken,
 };
 
 /// The options of [`AttentionOverlay`].
@@ -81,20 +82,21 @@ fn map_of(attention: ArrayView3<f32>, grid: TokenGrid, has_class: bool) -> Vec<f
     let mut map = vec![0.0; grid.n_patches()];
     for head in attention.outer_iter() {
         for query in queries.clone() {
-            for (sum, &share) in map.iter_mut().zip(head.row(query).iter().skip(grid.n_prefix)) {
-                *sum += f64::from(share) / n;
-            }
+            let row = head.index_axis_move(Axis(0), query);
+            let shares = row.slice_axis_move(Axis(0), Slice::from(grid.n_prefix..));
+            map.iter_mut().zip(shares).for_each(|(sum, &share)| *sum += f64::from(share));
         }
     }
+    map.iter_mut().for_each(|sum| *sum /= n);
     map
 }
 
 impl Accumulate for AttentionOverlayAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionOverlay::INFO.name, attention)?;
+        let values = by_head(AttentionOverlay::INFO.name, seen)?;
         let wanted = self.shown.wanted(info);
         for (at, attention) in values.outer_iter().enumerate() {
             let map = map_of(attention, self.grid, self.has_class);
@@ -137,8 +139,8 @@ impl Study for AttentionOverlay {
 
     fn needs(_: &AttentionOverlayConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        Ok(Needs { sites, ..Needs::default() })
+        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(config: &AttentionOverlayConfig, shapes: &Shapes) -> AttentionOverlayAcc {
@@ -185,7 +187,7 @@ fn findings(acc: &AttentionOverlayAcc) -> Findings {
         reference_lines: vec![("even".into(), 1.0 / acc.grid.n_patches().max(1) as f64)],
     });
     let caption = "Of what a query gives to patches, the share of the one that has most, mean over images. At the line “even” it \
-                   looks everywhere alike, and the map above is noise stretched to be seen. It does not say whether what is \
+                   looks everywhere alike, and its maps are noise stretched to be seen. It does not say whether what is \
                    looked at matters for the output.";
     findings.story.push(Block::Figure("overlay_peak".into()));
     findings.figures.push(Figure::new(

@@ -1,6 +1,6 @@
 //! Where does what a token has become come from, when attention of all layers is multiplied up?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use measure::attention::{TokenGrid, entropy_nats, mean_distance_unit_square};
 use measure::rollout::rollout;
 use ndarray::{Array1, Array3, Axis};
@@ -9,8 +9,8 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`AttentionRollout`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,13 +55,13 @@ pub struct AttentionRolloutAcc {
 }
 
 impl Accumulate for AttentionRolloutAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = on_host(AttentionRollout::INFO.name, attention)?;
+        let values = by_head(AttentionRollout::INFO.name, seen)?;
         let below = self.so_far.take();
-        let rolled = rollout(values.view(), below.as_ref());
+        let rolled = rollout(values, below.as_ref());
         if self.blocks.contains(&block) {
             let maps = rolled.mapv(|share| share as f32).insert_axis(Axis(1)); // [B, 1, T, T]
             let sums = self.by_block.entry(block).or_insert_with(|| Sums {
@@ -121,7 +121,7 @@ impl Study for AttentionRollout {
         needs_attention(Self::INFO.name, shapes)?;
         // The product runs from the first block, whichever are told.
         let last = shapes.blocks.iter().max().copied().unwrap_or(0);
-        Ok(Needs { sites: (0..=last).map(Site::Attention).collect(), ..Needs::default() })
+        Ok(Needs { numbers: (0..=last).map(Site::Attention).collect(), ..Needs::default() })
     }
 
     fn open(_: &AttentionRolloutConfig, shapes: &Shapes) -> AttentionRolloutAcc {

@@ -1,14 +1,16 @@
 //! What weighs more in a block's output: what came in, or what the block adds?
 
 use crate::attention_on_host::needs_images;
+use measure::lengths::lengths;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use vit_core::{Seen, Site};
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use std::sync::Arc;
+use vit_core::Site;
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`ResidualRatio`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,7 @@ pub struct ResidualRatioAcc {
     sums: BTreeMap<(usize, Branch), Vec<f64>>,
     /// The stream as it was last seen in this batch, `[B, T, D]`.
     #[serde(skip)]
-    stream: Option<(Site, Vec<f32>)>,
+    stream: Option<(Site, Arc<Vec<f32>>)>,
 }
 
 /// What enters a block.
@@ -70,9 +72,7 @@ impl ResidualRatioAcc {
     fn add(&mut self, at: (usize, Branch), before: &[f32], after: &[f32], [_, t, d]: [usize; 3]) {
         let sums = self.sums.entry(at).or_insert_with(|| vec![0.0; t]);
         for (place, (before, after)) in before.chunks_exact(d).zip(after.chunks_exact(d)).enumerate() {
-            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-            let skip = norm(&mut before.iter().map(|&z| f64::from(z)));
-            let added = norm(&mut before.iter().zip(after).map(|(&z, &x)| f64::from(x) - f64::from(z)));
+            let (skip, added) = lengths(before, after);
             sums[place % t] +=
                 if skip <= GREATEST * added { skip / added.max(f64::MIN_POSITIVE) } else { GREATEST };
         }
@@ -80,15 +80,8 @@ impl ResidualRatioAcc {
 }
 
 impl Accumulate for ResidualRatioAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Seen::Tokens(tokens), Role::Test) = (seen, info.role) else { return Ok(()) };
-        let dims = tokens.dims();
-        let values = tokens.clone().into_data().convert::<f32>().try_to_vec::<f32>();
-        let values = values.map_err(|error| StudyError::Value {
-            study: ResidualRatio::INFO.name.into(),
-            expected: format!("tokens {dims:?} as f32"),
-            found: format!("{error:?}"),
-        })?;
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (&[b, t, d], Role::Test) = (seen.shape.as_slice(), info.role) else { return Ok(()) };
         let branch = match (site, &self.stream) {
             (Site::Mid(block), Some((from, _))) if *from == input_of(block) => {
                 Some((block, Branch::Attention))
@@ -97,9 +90,9 @@ impl Accumulate for ResidualRatioAcc {
             _ => None,
         };
         if let (Some(at), Some((_, before))) = (branch, self.stream.take()) {
-            self.add(at, &before, &values, dims);
+            self.add(at, &before, &seen.values, [b, t, d]);
         }
-        self.stream = Some((site, values));
+        self.stream = Some((site, Arc::clone(&seen.values)));
         Ok(())
     }
 
@@ -138,14 +131,14 @@ impl Study for ResidualRatio {
                 model: shapes.model.clone(),
             });
         }
-        let mut sites: Vec<Site> = shapes
+        let mut numbers: Vec<Site> = shapes
             .blocks
             .iter()
             .flat_map(|&block| [input_of(block), Site::Mid(block), Site::Block(block)])
             .collect();
-        sites.sort_unstable();
-        sites.dedup();
-        Ok(Needs { sites, ..Needs::default() })
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(Needs { numbers, ..Needs::default() })
     }
 
     fn open(_: &ResidualRatioConfig, _: &Shapes) -> ResidualRatioAcc {
@@ -249,14 +242,9 @@ fn add(findings: &mut Findings, name: &str, title: &str, caption: String, data: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Tensor, TensorData};
-
     #[test]
     fn ratios_of_two_tokens_by_hand() {
-        let device = vit_ops::cpu_device();
-        let seen = |values: [f32; 4]| {
-            Seen::Tokens(Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, 2, 2]), &device))
-        };
+        let seen = |values: [f32; 4]| Numbers { shape: vec![1, 2, 2], values: Arc::new(values.to_vec()) };
         let info = BatchInfo {
             model: 0,
             role: Role::Test,
@@ -268,14 +256,14 @@ mod tests {
         };
         let mut acc = ResidualRatioAcc { n_images: 0, sums: BTreeMap::new(), stream: None };
         // The attention adds (0, 5) to (3, 4) and (.5, 0) to (1, 0): 5 / 5 and 1 / .5.
-        acc.see(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");
-        acc.see(Site::Mid(0), &seen([3.0, 9.0, 1.5, 0.0]), &info).expect("floats");
+        acc.see_numbers(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");
+        acc.see_numbers(Site::Mid(0), &seen([3.0, 9.0, 1.5, 0.0]), &info).expect("floats");
         // The MLP adds (−3, 0) to (3, 9) and nothing to (1.5, 0): √90 / 3 and the greatest.
-        acc.see(Site::Block(0), &seen([0.0, 9.0, 1.5, 0.0]), &info).expect("floats");
+        acc.see_numbers(Site::Block(0), &seen([0.0, 9.0, 1.5, 0.0]), &info).expect("floats");
         assert_eq!(acc.sums[&(0, Branch::Attention)], [1.0, 2.0]);
         assert_eq!(acc.sums[&(0, Branch::Mlp)], [90f64.sqrt() / 3.0, GREATEST]);
         // The next block without its input says nothing.
-        acc.see(Site::Mid(2), &seen([1.0; 4]), &info).expect("floats");
+        acc.see_numbers(Site::Mid(2), &seen([1.0; 4]), &info).expect("floats");
         assert_eq!(acc.sums.len(), 2);
     }
 }

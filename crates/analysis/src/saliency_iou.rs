@@ -1,6 +1,6 @@
 //! Does attention mark the object: does what a head looks at most meet the object's mask?
 
-use crate::attention_on_host::{needs_attention, needs_images, on_host, token_grid};
+use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
 use measure::attention::TokenGrid;
 use measure::saliency::{MapOf, iou, mass_mask, saliency_maps};
 use rand::RngExt;
@@ -9,9 +9,9 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Seen, Site};
+use vit_core::Site;
 use vit_data::Seed;
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// Which cells of the grid are the object's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,14 +166,14 @@ impl SaliencyIouAcc {
 }
 
 impl Accumulate for SaliencyIouAcc {
-    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Seen::Heads(attention), Role::Test) = (site, seen, info.role) else {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::Attention(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
         self.look_for_objects(info);
-        let values = on_host(SaliencyIou::INFO.name, attention)?;
+        let values = by_head(SaliencyIou::INFO.name, seen)?;
         for (place, &of) in self.maps.iter().enumerate() {
-            let maps = saliency_maps(values.view(), self.grid, of);
+            let maps = saliency_maps(values, self.grid, of);
             let sums = self.sums.entry((block, place)).or_default();
             for (maps, object) in maps.outer_iter().zip(&self.objects) {
                 let Some(Object { cells, half }) = object else { continue };
@@ -231,8 +231,8 @@ impl Study for SaliencyIou {
 
     fn needs(_: &SaliencyIouConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let sites = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
-        Ok(Needs { sites, masks: true, ..Needs::default() })
+        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        Ok(Needs { numbers, masks: true, ..Needs::default() })
     }
 
     fn open(config: &SaliencyIouConfig, shapes: &Shapes) -> SaliencyIouAcc {
@@ -456,7 +456,7 @@ fn add(findings: &mut Findings, name: &str, title: String, caption: String, data
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Tensor, TensorData};
+    use std::sync::Arc;
     use vit_data::{CropBox, LabelMap, Truth};
 
     /// Shows one image of 4 patches side by side: the class token of head 0 looks at the object, head 1 away from it.
@@ -472,7 +472,7 @@ mod tests {
         let mut rows = vec![0.2f32; 2 * 25];
         rows[..5].copy_from_slice(&[0.0, 0.5, 0.3, 0.1, 0.1]);
         rows[25..30].copy_from_slice(&[0.0, 0.1, 0.1, 0.3, 0.5]);
-        let attention = Tensor::<4>::from_data(TensorData::new(rows, [1, 2, 5, 5]), &vit_ops::cpu_device());
+        let attention = Numbers { shape: vec![1, 2, 5, 5], values: Arc::new(rows) };
         // The object covers the first patch, and a quarter of the second.
         let ids = (0..16).map(|x| u8::from(x < 5)).collect();
         let mask = Some(LabelMap { width_px: 16, height_px: 1, ids });
@@ -487,7 +487,7 @@ mod tests {
             truths: &truths,
             boxes: &boxes,
         };
-        acc.see(Site::Attention(0), &Seen::Heads(attention), &info).expect("floats");
+        acc.see_numbers(Site::Attention(0), &attention, &info).expect("floats");
         acc.batch(&Taken { info, features: &BTreeMap::new() }).expect("floats");
         acc
     }

@@ -1,49 +1,92 @@
 //! Where attention looks from the place of the query: aligned maps, their offset, and the kinds of heads they tell.
 
-use crate::attention::{TokenGrid, check};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView4, Axis, Slice};
+use crate::attention::{TokenGrid, check, maps_of_head, mass};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView4};
 use rayon::prelude::*;
 
-/// Adds each head's aligned map: every patch query's row laid over one canvas so that the query lies in its middle.
+/// Adds each head's aligned map, every patch query's row laid over one canvas so that the query lies in its middle, and the
+/// rows themselves: where all look together.
 ///
-/// `canvas[h − 1 + Δrow, w − 1 + Δcolumn] += A'[q, k]`, where prefix tokens are dropped from rows and columns and `A'` are
-/// the rows divided by what remains. A row with nothing left adds nothing.
+/// `canvas[h − 1 + Δrow, w − 1 + Δcolumn] += A'[q, k]` and `common[k] += A'[q, k]`, where prefix tokens are dropped from rows and
+/// columns and `A'` are the rows divided by what remains. A row with nothing left adds nothing.
 ///
 /// # Shapes
 /// - `attention`: `[B, heads, T, T]`, rows after softmax
-/// - `sums`: `[heads, 2h − 1, 2w − 1]`
+/// - `aligned`: `[heads, 2h − 1, 2w − 1]`
+/// - `common`: `[heads, N]`
 ///
 /// # Panics
 /// If the shapes do not fit the grid.
 ///
 /// # Source
-/// Walmer et al., CVPR 2023, aligned aggregated attention maps. As there, outer cells are not corrected for being in reach
-/// of fewer queries.
-pub fn add_aligned_maps(attention: ArrayView4<f32>, grid: TokenGrid, sums: &mut Array3<f64>) {
+/// Walmer et al., CVPR 2023, aligned aggregated attention maps, and the aggregated maps of mode *spcpure*. As there, outer cells
+/// of the canvas are not corrected for being in reach of fewer queries.
+pub fn add_aligned_maps(
+    attention: ArrayView4<f32>,
+    grid: TokenGrid,
+    aligned: &mut Array3<f64>,
+    common: &mut Array2<f64>,
+) {
     check(attention.dim(), grid);
-    let (_, heads, _, _) = attention.dim();
+    let (_, heads, t, _) = attention.dim();
     let expected = (heads, 2 * grid.h - 1, 2 * grid.w - 1);
-    assert_eq!(sums.dim(), expected, "aligned maps of {heads} heads on {grid:?}");
-    sums.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(head, mut canvas)| {
-        for image in attention.index_axis(Axis(1), head).outer_iter() {
-            for (query, row) in image.outer_iter().skip(grid.n_prefix).enumerate() {
-                let (top, left) = (grid.h - 1 - query / grid.w, grid.w - 1 - query % grid.w);
-                let keys = row.slice_axis(Axis(0), Slice::from(grid.n_prefix..));
-                let mass: f64 = keys.iter().map(|&weight| f64::from(weight)).sum();
-                if mass == 0.0 {
-                    continue;
-                }
-                let scale = 1.0 / mass;
-                // A row of the grid lies in a row of the canvas, in one piece.
-                for (keys, mut out) in
-                    keys.axis_chunks_iter(Axis(0), grid.w).zip(canvas.rows_mut().into_iter().skip(top))
-                {
-                    let mut out = out.slice_axis_mut(Axis(0), Slice::from(left..left + grid.w));
-                    out.zip_mut_with(&keys, |sum, &weight| *sum += f64::from(weight) * scale);
-                }
+    assert_eq!(aligned.dim(), expected, "aligned maps of {heads} heads on {grid:?}");
+    assert_eq!(common.dim(), (heads, grid.n_patches()), "mean rows of {heads} heads on {grid:?}");
+    let attention = attention.as_standard_layout();
+    let values = attention.as_slice().expect("standard layout lies in one piece");
+    let sums: Vec<Laid> = (0..heads)
+        .into_par_iter()
+        .map(|head| {
+            let mut laid = Laid::on(grid);
+            maps_of_head(values, (heads, t), head).for_each(|map| laid.add(map));
+            laid
+        })
+        .collect();
+    for (laid, (mut aligned, mut common)) in
+        sums.iter().zip(aligned.outer_iter_mut().zip(common.outer_iter_mut()))
+    {
+        aligned.iter_mut().zip(&laid.canvas).for_each(|(sum, mass)| *sum += mass);
+        common.iter_mut().zip(&laid.common).for_each(|(sum, mass)| *sum += mass);
+    }
+}
+
+/// The rows of one head, laid over a canvas and over one another.
+struct Laid {
+    grid: TokenGrid,
+    canvas: Vec<f64>,
+    common: Vec<f64>,
+    /// One row without the prefix, divided by its sum.
+    row: Vec<f64>,
+}
+
+impl Laid {
+    fn on(grid: TokenGrid) -> Self {
+        let n = grid.n_patches();
+        let canvas = vec![0.0; (2 * grid.h - 1) * (2 * grid.w - 1)];
+        Self { grid, canvas, common: vec![0.0; n], row: vec![0.0; n] }
+    }
+
+    fn add(&mut self, map: &[f32]) {
+        let TokenGrid { n_prefix, h, w } = self.grid;
+        for (query, row) in map.chunks_exact(self.grid.n_tokens()).skip(n_prefix).enumerate() {
+            let keys = &row[n_prefix..];
+            let mass = mass(keys);
+            if mass == 0.0 {
+                continue;
+            }
+            let scale = 1.0 / mass;
+            for ((share, sum), &weight) in self.row.iter_mut().zip(&mut self.common).zip(keys) {
+                *share = f64::from(weight) * scale;
+                *sum += *share;
+            }
+            // A row of the grid lies in a row of the canvas, in one piece.
+            let (top, left) = (h - 1 - query / w, w - 1 - query % w);
+            let canvas = self.canvas.chunks_exact_mut(2 * w - 1).skip(top);
+            for (out, shares) in canvas.zip(self.row.chunks_exact(w)) {
+                out[left..left + w].iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
             }
         }
-    });
+    }
 }
 
 /// The center of mass of an aligned map, `(x, y)`: how far, and in which direction, a head looks past the query.
@@ -241,38 +284,10 @@ fn uniform_distance_tokens(grid: TokenGrid) -> f64 {
     crate::attention::uniform_distance_px(grid, 1.0)
 }
 
-/// The sum of rows of patch queries over images, prefix columns dropped and rows renormalized: where all look together.
-///
-/// # Shapes
-/// `attention`: `[B, heads, T, T]`; `sums`: `[heads, N]`
-///
-/// # Panics
-/// If the shapes do not fit the grid.
-///
-/// # Source
-/// Walmer et al., CVPR 2023, aggregated attention maps, mode *spcpure*.
-pub fn add_common_rows(attention: ArrayView4<f32>, grid: TokenGrid, sums: &mut Array2<f64>) {
-    check(attention.dim(), grid);
-    let (_, heads, _, _) = attention.dim();
-    assert_eq!(sums.dim(), (heads, grid.n_patches()), "mean rows of {heads} heads on {grid:?}");
-    sums.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(head, mut sum)| {
-        for image in attention.index_axis(Axis(1), head).outer_iter() {
-            for row in image.outer_iter().skip(grid.n_prefix) {
-                let keys = row.slice_axis(Axis(0), Slice::from(grid.n_prefix..));
-                let mass: f64 = keys.iter().map(|&weight| f64::from(weight)).sum();
-                if mass > 0.0 {
-                    let scale = 1.0 / mass;
-                    sum.zip_mut_with(&keys, |sum, &weight| *sum += f64::from(weight) * scale);
-                }
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{Array4, array};
+    use ndarray::{Array4, Axis, array};
 
     /// One head without prefix whose weight from a query to a key is a function of both places, rows normalized.
     fn head(side: usize, weight: impl Fn((i64, i64), (i64, i64)) -> f64) -> HeadShape {
@@ -285,9 +300,8 @@ mod tests {
             row /= sum;
         }
         let mut aligned = Array3::zeros((1, 2 * side - 1, 2 * side - 1));
-        add_aligned_maps(attention.view(), grid, &mut aligned);
         let mut common = Array2::zeros((1, n));
-        add_common_rows(attention.view(), grid, &mut common);
+        add_aligned_maps(attention.view(), grid, &mut aligned, &mut common);
         let common = common.into_shape_with_order((side, side)).expect("a grid");
         HeadShape::of(aligned.index_axis(Axis(0), 0), common.view(), grid)
     }
@@ -301,15 +315,13 @@ mod tests {
         // Patches side by side; the class token before them. Without it: left looks (.5, .5), right (.75, .25).
         let attention = array![[[[0.0, 0.5, 0.5], [0.5, 0.25, 0.25], [0.2, 0.6, 0.2]]]];
         let grid = TokenGrid { n_prefix: 1, h: 1, w: 2 };
-        let mut sums = Array3::zeros((1, 1, 3));
-        add_aligned_maps(attention.view(), grid, &mut sums);
+        let (mut sums, mut common) = (Array3::zeros((1, 1, 3)), Array2::zeros((1, 2)));
+        add_aligned_maps(attention.view(), grid, &mut sums, &mut common);
         // To the left: right's .75; itself: .5 + .25; to the right: left's .5. Center of mass: (−.75 + .5) / 2.
         let expected = array![[[0.75, 0.75, 0.5]]];
         assert!((&sums - &expected).iter().all(|difference| difference.abs() < 1e-6), "{sums}");
         let (x, y) = offset_xy(sums.index_axis(Axis(0), 0));
         assert!((x + 0.125).abs() < 1e-6 && y == 0.0, "{x}, {y}");
-        let mut common = Array2::zeros((1, 2));
-        add_common_rows(attention.view(), grid, &mut common);
         assert!((common[[0, 0]] - 1.25).abs() < 1e-6 && (common[[0, 1]] - 0.75).abs() < 1e-6);
     }
 

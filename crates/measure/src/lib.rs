@@ -41,6 +41,7 @@ pub mod correspond;
 pub mod davis;
 pub mod interval;
 pub mod kmeans;
+pub mod lengths;
 pub mod linear;
 pub mod log_bins;
 pub mod map_equation;

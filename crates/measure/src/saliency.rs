@@ -1,7 +1,7 @@
 //! What a map of scores marks, and how well that meets a mask.
 
 use crate::attention::{TokenGrid, check};
-use ndarray::{Array3, ArrayView4, Axis};
+use ndarray::{Array3, ArrayView4};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -37,21 +37,19 @@ pub fn saliency_maps(attention: ArrayView4<f32>, grid: TokenGrid, of: MapOf) -> 
             center..center + 1
         }
     };
-    let (b, heads, _, _) = attention.dim();
-    let mut maps = Array3::zeros((b, heads, grid.n_patches()));
-    maps.axis_iter_mut(Axis(0)).into_par_iter().zip(attention.outer_iter().into_par_iter()).for_each(
-        |(mut maps, image)| {
-            for (mut map, head) in maps.outer_iter_mut().zip(image.outer_iter()) {
-                for query in rows.clone() {
-                    let keys = head.row(query);
-                    map.iter_mut()
-                        .zip(keys.iter().skip(grid.n_prefix))
-                        .for_each(|(sum, &key)| *sum += f64::from(key));
-                }
-            }
-        },
-    );
-    maps
+    let ((b, heads, t, _), n) = (attention.dim(), grid.n_patches());
+    let attention = attention.as_standard_layout();
+    let values = attention.as_slice().expect("standard layout lies in one piece");
+    let mut maps = vec![0.0; b * heads * n];
+    maps.par_chunks_exact_mut(n.max(1)).zip(values.par_chunks_exact(t * t)).for_each(|(map, head)| {
+        for row in head.chunks_exact(t).take(rows.end).skip(rows.start) {
+            map.iter_mut().zip(&row[grid.n_prefix..]).for_each(|(sum, &key)| *sum += f64::from(key));
+        }
+    });
+    match Array3::from_shape_vec((b, heads, n), maps) {
+        Ok(maps) => maps,
+        Err(error) => unreachable!("a number for each patch: {error}"),
+    }
 }
 
 /// The smallest set of cells that holds a share of the mass.

@@ -150,7 +150,8 @@ fn attention_statistics_have_their_golden_values() {
         case.compare("cls_share", &cls_share(attention.view(), grid).into_dyn());
         let heads = attention.dim().1;
         let mut aligned = Array3::zeros((heads, 2 * grid.h - 1, 2 * grid.w - 1));
-        add_aligned_maps(attention.view(), grid, &mut aligned);
+        let mut common = Array2::zeros((heads, grid.n_patches()));
+        add_aligned_maps(attention.view(), grid, &mut aligned, &mut common);
         case.compare("aligned_map_sum", &aligned.clone().into_dyn());
         let offsets: Vec<f64> = aligned.outer_iter().map(offset_xy).flat_map(|(x, y)| [x, y]).collect();
         let offsets = Array2::from_shape_vec((heads, 2), offsets).expect("two numbers a head");

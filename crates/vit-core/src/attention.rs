@@ -32,6 +32,16 @@ pub struct Attention {
     pub n_heads: usize,
 }
 
+/// Merged heads of attention that was watched.
+enum Watched {
+    /// Nobody watched.
+    Nothing,
+    /// The statistics were shown, the probabilities were not.
+    Statistics(Tensor<3>),
+    /// Whoever wanted statistics or probabilities has them.
+    All(Tensor<3>),
+}
+
 impl Attention {
     pub(crate) fn init(config: &BlockConfig, draw: &mut Draw) -> Self {
         let BlockConfig { width, n_heads, qkv_bias, key_bias, relative_grid, .. } = *config;
@@ -74,22 +84,21 @@ impl Attention {
         look: &mut dyn Look,
     ) -> Tensor<3> {
         let qkv = self.projections(x); // [B, T, 3D]
-        let watched = self.watched(&qkv, &bias, block, grid, look);
+        self.show_projections(&qkv, block, look);
         let inside = [Site::Scores(block), Site::Attention(block), Site::HeadOut(block)];
-        let merged = if inside.iter().any(|&site| look.wants(site)) {
-            self.in_steps(&qkv, block, bias, look)
-        } else {
-            self.show_projections(&qkv, block, look);
-            match (watched, bias) {
-                (Some(merged), _) => merged,
-                (None, Some(bias)) => vit_ops::attention_biased(qkv, bias, self.n_heads),
-                (None, None) => vit_ops::attention(qkv, self.n_heads),
+        let merged = match (self.watched(&qkv, &bias, block, grid, look), bias) {
+            (Watched::All(merged), _) => merged,
+            (_, bias) if inside.iter().any(|&site| look.wants(site)) => {
+                self.in_steps(&qkv, block, bias, look)
             }
+            (Watched::Statistics(merged), _) => merged,
+            (Watched::Nothing, Some(bias)) => vit_ops::attention_biased(qkv, bias, self.n_heads),
+            (Watched::Nothing, None) => vit_ops::attention(qkv, self.n_heads),
         };
         self.proj.forward(merged)
     }
 
-    /// Merged heads, where somebody wants the statistics of attention: they fall off on the way.
+    /// Merged heads, where somebody wants the statistics of attention or its probabilities: they fall off on the way.
     fn watched(
         &self,
         qkv: &Tensor<3>,
@@ -97,14 +106,31 @@ impl Attention {
         block: usize,
         grid: Option<Grid>,
         look: &mut dyn Look,
-    ) -> Option<Tensor<3>> {
-        let (site, [b, t, _]) = (Site::AttentionStatistics(block), qkv.dims());
-        let grid = grid.filter(|grid| look.wants(site) && grid.n_patches() <= t)?;
+    ) -> Watched {
+        let [b, t, _] = qkv.dims();
+        let Some(grid) = grid.filter(|grid| grid.n_patches() <= t) else { return Watched::Nothing };
         let grid = AttentionGrid { n_prefix: t - grid.n_patches(), rows: grid.rows, columns: grid.columns };
+        let (statistics, attention) = (Site::AttentionStatistics(block), Site::Attention(block));
+        let by_head = |found: Tensor<3>| {
+            let [_, heads, n] = found.dims();
+            Seen::Heads(found.reshape([b, heads, 1, n]))
+        };
+        let goes_in_steps = [Site::Scores(block), Site::HeadOut(block)].iter().any(|&site| look.wants(site));
+        if look.wants(attention) && !goes_in_steps {
+            let (merged, found, shown) =
+                vit_ops::attention_shown(qkv.clone(), bias.clone(), self.n_heads, grid);
+            if look.wants(statistics) {
+                look.see(statistics, by_head(found));
+            }
+            look.see(attention, Seen::Heads(shown));
+            return Watched::All(merged);
+        }
+        if !look.wants(statistics) {
+            return Watched::Nothing;
+        }
         let (merged, found) = vit_ops::attention_watched(qkv.clone(), bias.clone(), self.n_heads, grid);
-        let [_, heads, n] = found.dims();
-        look.see(site, Seen::Heads(found.reshape([b, heads, 1, n])));
-        Some(merged)
+        look.see(statistics, by_head(found));
+        Watched::Statistics(merged)
     }
 
     /// q, k or v of `[B, heads, T, d]`.
@@ -132,7 +158,6 @@ impl Attention {
         bias: Option<Tensor<3>>,
         look: &mut dyn Look,
     ) -> Tensor<3> {
-        self.show_projections(qkv, block, look);
         let [b, t, width3] = qkv.dims();
         let [q, k, v] = [0, 1, 2].map(|part| self.part(qkv, part)); // [B, heads, T, d]
         let scale = (q.dims()[3] as f64).powf(-0.5);

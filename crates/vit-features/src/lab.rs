@@ -2,7 +2,7 @@
 
 use crate::select::{Part, Place};
 use crate::study::Arrays;
-use crate::{BatchInfo, Opened, Role, Select, StudyError, Taken, covered, unfold};
+use crate::{BatchInfo, Numbers, Opened, Role, Select, StudyError, Taken, covered, unfold};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -185,7 +185,9 @@ fn show(
             };
             // A study that does everything by passes of its own asks for no forward.
             let looks = |study: &&mut Box<dyn Opened>| {
-                study.needs_of(info.model).is_some_and(|needs| !needs.sites.is_empty())
+                study
+                    .needs_of(info.model)
+                    .is_some_and(|needs| !needs.sites.is_empty() || !needs.numbers.is_empty())
             };
             if !selects.is_empty() || looker.studies.iter().any(looks) {
                 model.encode(pixels, &mut Pass::look(&mut looker));
@@ -224,8 +226,9 @@ struct Looker<'a, 'b> {
 
 impl Look for Looker<'_, '_> {
     fn wants(&self, site: Site) -> bool {
+        let model = self.info.model;
         self.selects.iter().any(|select| select.site() == Some(site))
-            || self.studies.iter().any(|study| sees(&***study, self.info.model, site))
+            || self.studies.iter().any(|study| sees(&***study, model, site) || counts(&***study, model, site))
     }
 
     fn see(&mut self, site: Site, seen: Seen) {
@@ -238,7 +241,23 @@ impl Look for Looker<'_, '_> {
         for &select in self.selects.iter().filter(|select| select.site() == Some(site)) {
             self.features.insert(select, take(self.model, select, &seen));
         }
+        let mut counting = self.studies.iter_mut().filter(|study| counts(&****study, model, site)).peekable();
+        if counting.peek().is_none() {
+            return;
+        }
+        // Last, so that the tensor can be taken as it is.
+        let numbers = Numbers::of(seen);
+        for study in counting {
+            if let Err(error) = study.see_numbers(site, &numbers, &self.info) {
+                self.failed.get_or_insert(error);
+            }
+        }
     }
+}
+
+/// Whether a study wants the numbers of a site of a model.
+fn counts(study: &dyn Opened, model: usize, site: Site) -> bool {
+    study.needs_of(model).is_some_and(|needs| needs.numbers.contains(&site))
 }
 
 /// Whether a study wants to see a site of a model.

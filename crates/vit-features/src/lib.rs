@@ -10,6 +10,7 @@ mod extract;
 mod findings;
 mod lab;
 mod layers;
+mod numbers;
 mod select;
 mod strided;
 mod study;
@@ -20,6 +21,7 @@ pub use extract::{Features, extract};
 pub use findings::{CORRECT, Findings, Maps, PatchMap, Showcase};
 pub use lab::{Lab, Passage, Source, observe, observe_together};
 pub use layers::Layers;
+pub use numbers::Numbers;
 pub use select::{Part, Place, Select, parse_selects};
 pub use strided::{covered, n_windows, unfold};
 pub use study::{

@@ -1,6 +1,6 @@
 //! What a study is: needs, an accumulator, findings; and the registry row that opens one by name.
 
-use crate::{Findings, Layers, Select, StudyError};
+use crate::{Findings, Layers, Numbers, Select, StudyError};
 use burn::tensor::Tensor;
 use report::{Info, Recipe, RecipeError, recipe};
 use serde::de::DeserializeOwned;
@@ -152,8 +152,10 @@ impl Shapes {
 /// What a study needs of the model and of the data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// Sites it looks at where they are made.
+    /// Sites it looks at where they are made, as tensors.
     pub sites: Vec<Site>,
+    /// Sites whose numbers it is given on the host: they are brought there once, for all studies that ask.
+    pub numbers: Vec<Site>,
     /// Features it takes.
     pub selects: Vec<Select>,
     /// Whether it needs samples to learn from.
@@ -217,6 +219,13 @@ pub trait Accumulate: Serialize + DeserializeOwned + Send + Sized + 'static {
     /// # Errors
     /// When what is seen cannot be.
     fn see(&mut self, _site: Site, _seen: &Seen, _info: &BatchInfo) -> Result<(), StudyError> {
+        Ok(())
+    }
+    /// Receives the numbers of a site where it is made, of those in [`Needs::numbers`].
+    ///
+    /// # Errors
+    /// When what is seen cannot be.
+    fn see_numbers(&mut self, _site: Site, _seen: &Numbers, _info: &BatchInfo) -> Result<(), StudyError> {
         Ok(())
     }
     /// Receives the features of a batch, after its sites; from every model in turn where there are several.
@@ -294,6 +303,13 @@ pub trait Opened: Send {
     /// # Errors
     /// As there.
     fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError>;
+    /// See [`Accumulate::see_numbers`].
+    ///
+    /// # Errors
+    /// As there.
+    fn see_numbers(&mut self, _site: Site, _seen: &Numbers, _info: &BatchInfo) -> Result<(), StudyError> {
+        Ok(())
+    }
     /// See [`Accumulate::batch`].
     ///
     /// # Errors
@@ -353,6 +369,9 @@ impl<S: Study> Opened for Asked<S> {
     fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
         self.acc.see(site, seen, info)
     }
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        self.acc.see_numbers(site, seen, info)
+    }
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
         self.acc.batch(taken)
     }
@@ -403,7 +422,12 @@ pub fn open_study<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Box<d
 /// What a study needs of a model, which has the attention that it wants to see.
 fn checked_needs<S: Study>(config: &S::Config, shapes: &Shapes) -> Result<Needs, StudyError> {
     let needs = S::needs(config, shapes)?;
-    let unseen = needs.sites.iter().find(|site| site.needs_attention()).filter(|_| shapes.n_heads.is_none());
+    let unseen = needs
+        .sites
+        .iter()
+        .chain(&needs.numbers)
+        .find(|site| site.needs_attention())
+        .filter(|_| shapes.n_heads.is_none());
     match unseen {
         None => Ok(needs),
         Some(site) => Err(StudyError::Model {

@@ -275,6 +275,15 @@ pub trait VitBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         portable::attention_watched::<Self>(qkv, bias, n_heads, grid)
     }
+    /// [`Self::vit_attention_watched`] and the probabilities, `[B, heads, T, T]`. Differentiated as what it is made of.
+    fn vit_attention_shown(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+        grid: AttentionGrid,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        portable::attention_shown::<Self>(qkv, bias, n_heads, grid)
+    }
     /// LayerNorm over the last dimension with the biased variance.
     fn vit_layer_norm(
         x: FloatTensor<Self>,

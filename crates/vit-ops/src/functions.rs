@@ -1,7 +1,7 @@
 //! The trait's operations on ordinary tensors: what the crates above call.
 
 use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, VitBackend};
-use burn::backend::Dispatch;
+use burn::backend::{Dispatch, DispatchTensor};
 use burn::tensor::Tensor;
 
 /// `y = x·Wᵀ + b` over the last dimension.
@@ -242,19 +242,53 @@ pub fn attention_watched(
     n_heads: usize,
     grid: AttentionGrid,
 ) -> (Tensor<3>, Tensor<3>) {
+    let (qkv, bias) = watched_inputs(qkv, bias, n_heads, grid);
+    let (out, found) = <Dispatch as VitBackend>::vit_attention_watched(qkv, bias, n_heads, grid);
+    (Tensor::from_dispatch(out), Tensor::from_dispatch(found))
+}
+
+/// [`attention_watched`] together with the probabilities, for those who look at them: one pass makes all three.
+///
+/// Differentiated, unlike the other: as the operations that it is made of.
+///
+/// # Shapes
+/// - arguments and the first two results: as [`attention_watched`]
+/// - third result: `[B, heads, T, T]`, rows sum to 1
+///
+/// # Panics
+/// As [`attention_watched`].
+///
+/// # Source
+/// As [`attention_watched`].
+pub fn attention_shown(
+    qkv: Tensor<3>,
+    bias: Option<Tensor<3>>,
+    n_heads: usize,
+    grid: AttentionGrid,
+) -> (Tensor<3>, Tensor<3>, Tensor<4>) {
+    let (qkv, bias) = watched_inputs(qkv, bias, n_heads, grid);
+    let (out, found, shown) = <Dispatch as VitBackend>::vit_attention_shown(qkv, bias, n_heads, grid);
+    (Tensor::from_dispatch(out), Tensor::from_dispatch(found), Tensor::from_dispatch(shown))
+}
+
+/// What attention that is watched is given; a single zero stands for no bias.
+fn watched_inputs(
+    qkv: Tensor<3>,
+    bias: Option<Tensor<3>>,
+    n_heads: usize,
+    grid: AttentionGrid,
+) -> (DispatchTensor, DispatchTensor) {
     let [_, t, width3] = qkv.dims();
     let bias = bias.unwrap_or_else(|| Tensor::zeros([1, 1, 1], (&qkv.device(), qkv.dtype())));
     assert!(
         width3 % (3 * n_heads) == 0
             && t == grid.n_prefix + grid.rows * grid.columns
             && (bias.dims() == [1, 1, 1] || bias.dims() == [n_heads, t, t]),
-        "attention_watched: qkv {:?}, bias {:?}, {n_heads} heads, {grid:?}",
+        "attention that is watched: qkv {:?}, bias {:?}, {n_heads} heads, {grid:?}",
         qkv.dims(),
         bias.dims()
     );
-    let (qkv, bias) = (qkv.into_dispatch(), bias.into_dispatch());
-    let (out, found) = <Dispatch as VitBackend>::vit_attention_watched(qkv, bias, n_heads, grid);
-    (Tensor::from_dispatch(out), Tensor::from_dispatch(found))
+    (qkv.into_dispatch(), bias.into_dispatch())
 }
 
 /// `y = γ·(x − mean)/√(var + ε) + β` over the last dimension, with the biased variance.

@@ -23,8 +23,8 @@ mod others;
 pub use backend::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, PatchOrder, VitBackend};
 pub use devices::{DeviceError, cpu_device, device};
 pub use functions::{
-    adamw_step, attention, attention_biased, attention_watched, centered_softmax, cross_entropy, ema_step,
-    gather_rows, gelu, gelu_tanh, layer_norm, linear, linear_curve, patchify, quick_gelu, residual, silu,
-    sum_of_squares, unpatchify,
+    adamw_step, attention, attention_biased, attention_shown, attention_watched, centered_softmax,
+    cross_entropy, ema_step, gather_rows, gelu, gelu_tanh, layer_norm, linear, linear_curve, patchify,
+    quick_gelu, residual, silu, sum_of_squares, unpatchify,
 };
 pub use process::{Allocator, keep_pages, kernel_path, n_threads, peak_memory_bytes, set_threads};

@@ -382,6 +382,16 @@ pub(crate) fn attention_watched<B: Backend>(
     n_heads: usize,
     grid: AttentionGrid,
 ) -> (F<B>, F<B>) {
+    let (out, found, _) = attention_shown::<B>(qkv, bias, n_heads, grid);
+    (out, found)
+}
+
+pub(crate) fn attention_shown<B: Backend>(
+    qkv: F<B>,
+    bias: F<B>,
+    n_heads: usize,
+    grid: AttentionGrid,
+) -> (F<B>, F<B>, F<B>) {
     let [q, k, v] = split::<B>(qkv, n_heads);
     let p = probabilities::<B>(q, k, Some(bias)); // [B, heads, T, T]
     let [b, heads, t, _] = p.shape().dims::<4>();
@@ -406,5 +416,5 @@ pub(crate) fn attention_watched<B: Backend>(
     };
     let far = [distance(grid.unit_distances()), distance(grid.patch_distances())];
     let found = B::float_cat([entropy, class].into_iter().chain(far).collect(), 2);
-    (merge::<B>(B::float_matmul(p, v)), found)
+    (merge::<B>(B::float_matmul(p.clone(), v)), found, p)
 }

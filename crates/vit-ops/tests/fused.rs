@@ -7,9 +7,9 @@ use against_reference::{assert_near, check, device, tensor, values, wave};
 use burn::tensor::{DType, Tensor};
 use proptest::prelude::*;
 use vit_ops::{
-    AttentionGrid, Curve, Gate, PatchCut, PatchOrder, attention, attention_biased, attention_watched,
-    centered_softmax, cross_entropy, gather_rows, linear_curve, patchify, residual, sum_of_squares,
-    unpatchify,
+    AttentionGrid, Curve, Gate, PatchCut, PatchOrder, attention, attention_biased, attention_shown,
+    attention_watched, centered_softmax, cross_entropy, gather_rows, linear_curve, patchify, residual,
+    sum_of_squares, unpatchify,
 };
 
 fn op_linear_curve(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
@@ -118,13 +118,20 @@ proptest! {
                 0 => attention(qkv.clone(), heads),
                 _ => attention_biased(qkv.clone(), bias.clone(), heads),
             };
-            let (out, found) = attention_watched(qkv, (has_bias == 1).then_some(bias), heads, grid);
-            (values(plain.flatten(0, 1)), values(out.flatten(0, 1)), values(found.flatten(0, 1)))
+            let bias = (has_bias == 1).then_some(bias);
+            let (out, found) = attention_watched(qkv.clone(), bias.clone(), heads, grid);
+            let (again, told, shown) = attention_shown(qkv, bias, heads, grid);
+            let told = (values(again.flatten(0, 1)), values(told.flatten(0, 1)), values(shown.flatten(0, 2)));
+            (values(plain.flatten(0, 1)), values(out.flatten(0, 1)), values(found.flatten(0, 1)), told)
         };
         let (reference, fused) = (found(DType::F64), found(DType::F32));
         assert_near("merged", &reference.1, &reference.0, 1e-9);
         assert_near("merged", &fused.1, &fused.0, 1e-5);
         assert_near("statistics", &fused.2, &reference.2, 2e-5);
+        // Who looks at the probabilities is told the same, and what they are.
+        assert_near("merged, shown", &fused.3.0, &fused.1, 1e-6);
+        assert_near("statistics, shown", &fused.3.1, &fused.2, 1e-6);
+        assert_near("probabilities", &fused.3.2, &reference.3.2, 1e-5);
     }
 }
 

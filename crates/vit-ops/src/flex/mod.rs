@@ -283,6 +283,23 @@ impl VitBackend for Flex {
         (tensor(out, size.merged()), tensor(found, Shape::new([size.b, n_heads, watched::STATISTICS])))
     }
 
+    fn vit_attention_shown(
+        qkv: FlexTensor,
+        bias: FlexTensor,
+        n_heads: usize,
+        grid: AttentionGrid,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !all_f32(&[&qkv, &bias]) {
+            return portable::attention_shown::<Self>(qkv, bias, n_heads, grid);
+        }
+        let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
+        let size = attention_size(&qkv, n_heads);
+        let bias = (bias.shape().num_elements() > 1).then(|| values(&bias));
+        let (out, found, shown) = watched::forward_shown(values(&qkv), bias, size, grid);
+        let found = tensor(found, Shape::new([size.b, n_heads, watched::STATISTICS]));
+        (tensor(out, size.merged()), found, tensor(shown, Shape::new([size.b, n_heads, size.t, size.t])))
+    }
+
     fn vit_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {
         if !all_f32(&[&x, &gamma, &beta]) {
             return portable::layer_norm::<Self>(x, gamma, beta, eps);

@@ -1,4 +1,4 @@
-//! Attention that also tells what each head does, without keeping the probabilities: memory linear in the tokens.
+//! Attention that also tells what each head does. Probabilities are kept only where they are asked for: else memory is linear in the tokens.
 
 use super::attention::{Head, Size, tiles};
 use super::linear::{View, matmul};
@@ -93,22 +93,48 @@ pub(super) fn forward(
     size: Size,
     grid: AttentionGrid,
 ) -> (Vec<f32>, Vec<f32>) {
+    // One number an image that nobody reads stands for probabilities that are not kept.
+    let (out, found, _) = with_room(qkv, bias, size, grid, 1);
+    (out, found)
+}
+
+/// The same with the probabilities, `[B, heads, T, T]`.
+pub(super) fn forward_shown(
+    qkv: &[f32],
+    bias: Option<&[f32]>,
+    size: Size,
+    grid: AttentionGrid,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    with_room(qkv, bias, size, grid, size.n_heads * size.t * size.t)
+}
+
+/// Keeps the probabilities of an image where there is room for all of them.
+fn with_room(
+    qkv: &[f32],
+    bias: Option<&[f32]>,
+    size: Size,
+    grid: AttentionGrid,
+    room_of_image: usize,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let Size { b, t, n_heads, d } = size;
     let width = n_heads * d;
     let distances = Distances::new(grid);
     let (mut out, mut found) = (vec![0.0; b * t * width], vec![0.0; b * n_heads * STATISTICS]);
+    let mut kept = vec![0.0; b * room_of_image];
     if out.is_empty() {
-        return (out, found);
+        return (out, found, kept);
     }
     out.par_chunks_mut(t * width)
         .zip(found.par_chunks_mut(n_heads * STATISTICS))
+        .zip(kept.par_chunks_mut(room_of_image))
         .zip(qkv.par_chunks(3 * t * width))
-        .for_each_init(Room::default, |room, ((out, found), image)| {
+        .for_each_init(Room::default, |room, (((out, found), kept), image)| {
             for (head, found) in found.chunks_exact_mut(STATISTICS).enumerate() {
-                one_head(head, &Head::new(image, bias, head, size), &distances, room, (out, found));
+                let kept = kept.get_mut(head * t * t..(head + 1) * t * t);
+                one_head(head, &Head::new(image, bias, head, size), &distances, room, (out, found, kept));
             }
         });
-    (out, found)
+    (out, found, kept)
 }
 
 fn one_head(
@@ -116,30 +142,37 @@ fn one_head(
     view: &Head,
     distances: &Distances,
     room: &mut Room,
-    (out, found): (&mut [f32], &mut [f32]),
+    (out, found, mut kept): (&mut [f32], &mut [f32], Option<&mut [f32]>),
 ) {
     let Size { t, n_heads, d, .. } = view.size();
     let width = n_heads * d;
     let prefix = distances.grid.n_prefix;
     let mut sums = [0.0f64; STATISTICS];
+    let Room { p, entropies, unit: unit_far, patches: patches_far } = room;
     for (first, n) in tiles(t) {
-        room.p.resize(n * t, 0.0);
-        room.entropies.resize(n, 0.0);
-        view.scores(first, n, &mut room.p);
-        softmax_with_entropy(&mut room.p, t, &mut room.entropies);
-        sums[0] += room.entropies.iter().map(|&entropy| f64::from(entropy)).sum::<f64>();
-        for (query, p) in (first..).zip(room.p.chunks_exact(t)) {
+        let tile = match &mut kept {
+            Some(kept) => &mut kept[first * t..(first + n) * t],
+            None => {
+                p.resize(n * t, 0.0);
+                p.as_mut_slice()
+            }
+        };
+        entropies.resize(n, 0.0);
+        view.scores(first, n, tile);
+        softmax_with_entropy(tile, t, entropies);
+        sums[0] += entropies.iter().map(|&entropy| f64::from(entropy)).sum::<f64>();
+        for (query, p) in (first..).zip(tile.chunks_exact(t)) {
             let Some(patch) = query.checked_sub(prefix) else { continue };
-            distances.of_query(patch, &distances.unit, &mut room.unit);
-            distances.of_query(patch, &distances.patches, &mut room.patches);
-            let (rest, unit, patches) = weighted(&p[prefix..], &room.unit, &room.patches);
+            distances.of_query(patch, &distances.unit, unit_far);
+            distances.of_query(patch, &distances.patches, patches_far);
+            let (rest, unit, patches) = weighted(&p[prefix..], unit_far, patches_far);
             sums[1] += f64::from(p[0]);
             if rest > 0.0 {
                 sums[2] += f64::from(unit / rest);
                 sums[3] += f64::from(patches / rest);
             }
         }
-        let product = (View::new(&room.p, n, t), view.values());
+        let product = (View::new(tile, n, t), view.values());
         matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
     }
     let n_patches = (t - prefix).max(1) as f64;
