@@ -290,7 +290,7 @@ mod tests {
 
     fn finished(tuned: Option<Tuned>) -> Result<Findings, StudyError> {
         let mut acc = FineTuning::open(&Tuning::default(), &shapes());
-        (acc.labels, acc.n_train) = (vec![0, 1, 2, 0], 9);
+        (acc.labels, acc.n_train) = (vec![0, 1, 2, 0], 99);
         if let Some(tuned) = tuned {
             acc.tuned(tuned);
         }
