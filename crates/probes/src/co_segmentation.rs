@@ -209,8 +209,7 @@ chooses the layer and does not count.";
                 Ok(by_set.collect::<Result<Vec<_>, _>>()?.concat())
             };
             let by_image = of(&counting)?;
-            let n_clusters: Vec<f64> =
-                counting.iter().map(|(_, found)| found.is_salient.len() as f64).collect();
+            let n_clusters: Vec<f64> = counting.iter().map(|(_, found)| found.n_clusters as f64).collect();
             scored.push(Score {
                 select,
                 held_out: mean(&of(&choosing)?),

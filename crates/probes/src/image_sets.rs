@@ -40,9 +40,10 @@ pub(crate) struct ImageSets {
 pub(crate) struct Salient {
     /// `[images · N]` of the set.
     pub(crate) marked: Vec<bool>,
-    /// `[k, D]`, the centers of all clusters, of rows of length 1.
+    pub(crate) n_clusters: usize,
+    /// `[clusters, D]`, the centers of clusters that have patches, of rows of length 1.
     pub(crate) centers: Array2<f64>,
-    /// `[k]`, whether a cluster had the votes of most images.
+    /// Whether each of them had the votes of most images.
     pub(crate) is_salient: Vec<bool>,
 }
 
@@ -212,7 +213,11 @@ impl ImageSets {
             let needed = (how.votes * set.len() as f64).ceil() as usize;
             let is_salient: Vec<bool> = votes.iter().map(|&votes| votes >= needed.max(1)).collect();
             let marked = found.of.iter().map(|&cluster| is_salient[cluster as usize]).collect();
-            Ok(Salient { marked, centers: found.centers, is_salient })
+            // A cluster without patches lies wherever it began, on another at times, and speaks for nothing.
+            let filled: Vec<usize> = (0..k).filter(|&cluster| found.of.contains(&(cluster as u32))).collect();
+            let centers = found.centers.select(Axis(0), &filled);
+            let is_salient = filled.iter().map(|&cluster| is_salient[cluster]).collect();
+            Ok(Salient { marked, n_clusters: k, centers, is_salient })
         };
         sets.par_iter().map(of_set).collect()
     }
