@@ -120,6 +120,7 @@ fn report(study: &str, device: &Device) -> BTreeMap<String, f64> {
         batch: 8,
         n_threads: 1,
         device: device.clone(),
+        shelf: None,
     };
     let passage = Passage { role: Role::Test, data, indices: Arc::new((0..24).collect()) };
     observe(&lab, &passage, &mut studies, &mut |_| Ok(())).unwrap();

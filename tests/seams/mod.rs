@@ -1,5 +1,6 @@
 //! The seams between crates: what a caller relies on when parts are put together.
 
+mod cache;
 mod checkpoints;
 mod clips;
 mod health;

@@ -77,6 +77,7 @@ fn a_study_is_given_the_model_and_the_views_only_when_it_asks() {
         batch: 4,
         n_threads: 0,
         device: vit_ops::cpu_device(),
+        shelf: None,
     };
     let seen_by = |needs: Needs| {
         let events = Events::default();

@@ -12,7 +12,14 @@ fn windows_that_do_not_overlap_are_the_patches_and_finer_ones_find_points_more_e
     let trial = StudyTrial::new();
     let row = PROBES.iter().find(|row| row.info.name == "correspondence").unwrap();
     let found = |source: Source, shapes: Shapes| -> Findings {
-        let lab = Lab { source, plan: tiny::plan(), batch: 16, n_threads: 0, device: vit_ops::cpu_device() };
+        let lab = Lab {
+            source,
+            plan: tiny::plan(),
+            batch: 16,
+            n_threads: 0,
+            device: vit_ops::cpu_device(),
+            shelf: None,
+        };
         let indices = Arc::new((0..48).collect());
         let passage = Passage { role: Role::Test, data: Arc::clone(&trial.test), indices };
         let mut studies = [(row.open)(&Table::new(), &shapes).unwrap()];

@@ -93,6 +93,7 @@ fn two_studies_are_fed_by_one_forward_per_batch() {
         batch: 4,
         n_threads: 0,
         device: vit_ops::cpu_device(),
+        shelf: None,
     };
     let events = Events::default();
     let sites = |blocks: &[usize]| Needs {
@@ -131,6 +132,7 @@ fn the_training_side_costs_nothing_when_nobody_learns_from_it() {
         batch: 4,
         n_threads: 0,
         device: vit_ops::cpu_device(),
+        shelf: None,
     };
     let events = Events::default();
     let mut studies =

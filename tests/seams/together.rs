@@ -23,6 +23,7 @@ fn lab(model: &Backbone, size_px: usize) -> Lab<'_> {
         batch: 4,
         n_threads: 0,
         device: vit_ops::cpu_device(),
+        shelf: None,
     }
 }
 

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         batch: 32,
         n_threads: 1,
         device,
+        shelf: None,
     };
     for (role, data, n) in [(Role::Train, train, 240), (Role::Test, test, 120)] {
         let passage = Passage { role, data, indices: Arc::new((0..n).collect()) };

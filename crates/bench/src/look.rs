@@ -63,7 +63,7 @@ fn case(
         let mut studies = vec![(row.open)(&options, &shapes)?];
         let plan = ViewPlan::whole(SIDE_PX, Normalize::HALF);
         let (source, n_threads) = (Source::Model(&model), rayon_threads());
-        let lab = Lab { source, plan, batch: 64, n_threads, device: device.clone() };
+        let lab = Lab { source, plan, batch: 64, n_threads, device: device.clone(), shelf: None };
         let passage = Passage {
             role: Role::Test,
             data: Arc::clone(&data),

@@ -4,6 +4,7 @@
 
 mod args;
 mod builtin;
+mod cache;
 mod commands;
 mod continued;
 mod data;
@@ -20,6 +21,7 @@ mod shards;
 mod showcase;
 mod studies;
 mod study_recipe;
+mod tuning;
 
 use args::{Cli, Verb};
 use clap::Parser;

@@ -273,7 +273,7 @@ pub(crate) fn sha256_of_file(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn sha256_of_params(model: &Backbone) -> String {
+pub(crate) fn sha256_of_params(model: &Backbone) -> String {
     let params: Vec<NamedParam> = match model {
         Backbone::Vit(vit) => weights::params(vit),
         Backbone::Conv(conv) => weights::params(conv),

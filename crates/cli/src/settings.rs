@@ -1,10 +1,13 @@
 //! From what was typed to what the program needs: device, threads, seed, clock.
 
 use crate::args::Common;
+use crate::cache::KeepFeatures;
 use burn::tensor::Device;
 use report::Provenance;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use vit_features::Cache;
 
 /// Samples in a batch of a study where nobody says otherwise.
 const BATCH: usize = 64;
@@ -21,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// The share of samples that may be unreadable.
     pub(crate) max_unreadable: f64,
+    /// Where features are kept on disk, where they are.
+    pub(crate) cache: Option<Arc<Cache>>,
     batch: Option<usize>,
     started: Instant,
 }
@@ -41,6 +46,7 @@ impl Settings {
             n_threads,
             seed: common.seed.unwrap_or(0),
             max_unreadable: common.max_unreadable,
+            cache: None,
             batch: common.batch,
             started: Instant::now(),
         })
@@ -51,9 +57,26 @@ impl Settings {
         Self { seed, ..self }
     }
 
+    /// The same with features kept on disk, where that was asked for.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn keeping(self, features: &KeepFeatures) -> anyhow::Result<Self> {
+        let cache = features.cache.as_deref().map(Cache::open).transpose()?;
+        Ok(Self { cache: cache.map(Arc::new), ..self })
+    }
+
     /// Samples in a batch of a study.
     pub(crate) fn batch(&self) -> usize {
         self.batch.unwrap_or(BATCH)
+    }
+
+    /// Which kernels compute.
+    pub(crate) fn kernel_path(&self) -> &str {
+        match self.device_name.as_str() {
+            "cpu" => vit_ops::kernel_path(),
+            other => other,
+        }
     }
 
     /// Seconds since the start.
@@ -68,10 +91,7 @@ impl Settings {
             seed: self.seed,
             weights_sha256,
             device: self.device_name.clone(),
-            kernel_path: match self.device_name.as_str() {
-                "cpu" => vit_ops::kernel_path().into(),
-                other => other.into(),
-            },
+            kernel_path: self.kernel_path().into(),
             recipe,
             elapsed_secs: self.elapsed_secs(),
             ..Provenance::default()

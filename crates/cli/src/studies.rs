@@ -1,5 +1,6 @@
 //! Studies on models and data: opened, checked against the data, run in one pass, turned into reports.
 
+use crate::cache;
 use crate::data::{self, Framed, Sides, View};
 use crate::models::{self, Model, Words};
 use crate::outcome::Stop;
@@ -8,6 +9,7 @@ use crate::settings::Settings;
 use crate::shards::{Section, Whose};
 use crate::showcase;
 use crate::study_recipe::StudyRecipe;
+use crate::tuning;
 use report::{Block, Cell, Info, Kind, Metric, Provenance, Report, Table};
 use vit_data::Split;
 use vit_features::{
@@ -31,15 +33,24 @@ impl Asked {
     }
 }
 
-/// How views are fed to what is studied.
-pub(crate) fn lab<'a>(source: Source<'a>, view: &View, settings: &Settings) -> Lab<'a> {
-    Lab {
+/// How views are fed to what is studied, and where its features are kept.
+///
+/// # Errors
+/// When they are to be kept where nothing can be written.
+pub(crate) fn lab<'a>(source: Source<'a>, view: &View, settings: &Settings) -> anyhow::Result<Lab<'a>> {
+    let shelf = match source {
+        Source::Pixels => None,
+        Source::Model(model) => cache::shelf(model, None, settings)?,
+        Source::Strided { model, stride_px } => cache::shelf(model, Some(stride_px), settings)?,
+    };
+    Ok(Lab {
         source,
         plan: view.plan(),
         batch: settings.batch(),
         n_threads: settings.n_threads,
         device: settings.device.clone(),
-    }
+        shelf,
+    })
 }
 
 /// Whether any of the studies needs samples to learn from.
@@ -135,7 +146,7 @@ pub(crate) fn run_each_together(
     Ok(finished)
 }
 
-/// Shows studies all batches of each side of the data.
+/// Shows studies all batches of each side of the data, and trains for those that ask for it.
 ///
 /// # Errors
 /// As [`run_studies_together`].
@@ -160,7 +171,8 @@ pub(crate) fn show_studies(
         observed?;
         task.finish();
     }
-    Ok(())
+    cache::tell(labs, progress);
+    tuning::tune_for(studies, labs, sides, label, progress)
 }
 
 /// The findings of studies that have seen everything; the samples that they want seen are not shown yet.
@@ -226,6 +238,7 @@ pub(crate) fn stage(
     let view = View::of(&model, test.data.as_ref(), recipe.size_px, recipe.normalize.as_deref())?;
     let view = View { framed: recipe.framing.as_deref().and_then(Framed::from_name), ..view };
     let shapes = Shapes::of(&model.backbone, &model.name, view.size_px, &recipe.chosen_layers()?)?;
+    let shapes = shapes.seen_as(view.normalize);
     let shapes = match recipe.stride_px {
         Some(stride_px) if (1..=shapes.patch_px).contains(&stride_px) => shapes.strided(stride_px),
         Some(stride_px) => anyhow::bail!(
@@ -266,16 +279,25 @@ impl Stage {
     }
 
     /// The model, to be asked.
-    pub(crate) fn subject(&self, settings: &Settings) -> Subject<'_> {
+    pub(crate) fn subject(&self, settings: &Settings) -> anyhow::Result<Subject<'_>> {
         self.subject_of(&self.model, Whose::Given, settings)
     }
 
     /// The same architecture with random weights, to be asked.
-    pub(crate) fn untrained_subject<'a>(&'a self, model: &'a Model, settings: &Settings) -> Subject<'a> {
+    pub(crate) fn untrained_subject<'a>(
+        &'a self,
+        model: &'a Model,
+        settings: &Settings,
+    ) -> anyhow::Result<Subject<'a>> {
         self.subject_of(model, Whose::Untrained, settings)
     }
 
-    fn subject_of<'a>(&'a self, model: &'a Model, whose: Whose, settings: &Settings) -> Subject<'a> {
+    fn subject_of<'a>(
+        &'a self,
+        model: &'a Model,
+        whose: Whose,
+        settings: &Settings,
+    ) -> anyhow::Result<Subject<'a>> {
         let section = Section {
             whose,
             weights_sha256: vec![model.sha256.clone()],
@@ -287,11 +309,11 @@ impl Stage {
             Some(stride_px) => Source::Strided { model, stride_px },
             None => Source::Model(model),
         };
-        Subject { section, labs: vec![lab(source, &self.view, settings)] }
+        Ok(Subject { section, labs: vec![lab(source, &self.view, settings)?] })
     }
 
     /// The pixels themselves, at a side at which a vector of them stays small; values that are used as they are, at theirs.
-    pub(crate) fn pixels_subject(&self, settings: &Settings) -> Subject<'static> {
+    pub(crate) fn pixels_subject(&self, settings: &Settings) -> anyhow::Result<Subject<'static>> {
         let as_they_are = self.sides.test.data.name().starts_with("pixels:");
         let size_px = if as_they_are { self.view.size_px } else { self.view.size_px.min(RAW_PIXELS_PX) };
         let view = View { size_px, ..self.view };
@@ -299,25 +321,33 @@ impl Stage {
             whose: Whose::RawPixels,
             weights_sha256: Vec::new(),
             views: vec![format!("{view:?}")],
-            shapes: on_data(Shapes::of_pixels(view.size_px), &self.sides, settings.seed),
+            shapes: on_data(
+                Shapes::of_pixels(view.size_px).seen_as(view.normalize),
+                &self.sides,
+                settings.seed,
+            ),
         };
-        Subject { section, labs: vec![lab(Source::Pixels, &view, settings)] }
+        Ok(Subject { section, labs: vec![lab(Source::Pixels, &view, settings)?] })
     }
 }
 
 /// All models, to be asked together on the data of the first.
-pub(crate) fn together<'a>(stages: &'a [Stage], settings: &Settings) -> Option<Subject<'a>> {
+///
+/// # Errors
+/// As [`lab`].
+pub(crate) fn together<'a>(stages: &'a [Stage], settings: &Settings) -> anyhow::Result<Option<Subject<'a>>> {
     let mut subjects = stages.iter().map(|stage| stage.subject(settings));
-    let mut first = subjects.next()?;
-    let mut beside = Vec::new();
-    for Subject { section, labs } in subjects {
+    let Some(first) = subjects.next() else { return Ok(None) };
+    let (mut first, mut beside) = (first?, Vec::new());
+    for subject in subjects {
+        let Subject { section, labs } = subject?;
         first.section.weights_sha256.extend(section.weights_sha256);
         first.section.views.extend(section.views);
         beside.push(section.shapes);
         first.labs.extend(labs);
     }
     first.section.shapes = first.section.shapes.beside(beside);
-    Some(first)
+    Ok(Some(first))
 }
 
 /// What a study looks at in one pass over the data, and how.

@@ -14,6 +14,7 @@
 //! - [`confusion`]: which class is taken for which;
 //! - [`aggregated`]: where queries of a kind look, taken together;
 //! - [`aligned`]: where attention looks from the place of the query, and the kinds of heads;
+//! - [`crf`]: labels of pixels that agree with their neighbors and with the colors;
 //! - [`davis`]: how well a mask follows an object through a video;
 //! - [`propagate`]: labels carried from frame to frame by the likeness of features;
 //! - [`correspond`], [`pck`] and [`log_bins`]: which token belongs to which of another image, how right that is, and tokens with
@@ -38,6 +39,7 @@ pub mod cluster_scores;
 pub mod confusion;
 pub mod cooccurrence;
 pub mod correspond;
+pub mod crf;
 pub mod davis;
 pub mod interval;
 pub mod kmeans;

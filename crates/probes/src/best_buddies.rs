@@ -9,7 +9,7 @@ use measure::interval::{Bootstrap, accuracy_interval, mean};
 use measure::kmeans::KMeans;
 use measure::log_bins::log_bins;
 use measure::nearest::l2_normalize_rows;
-use ndarray::{Array2, ArrayView2, Axis, Slice, concatenate};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use rayon::prelude::*;
 use report::{Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
@@ -243,28 +243,26 @@ fn findings(
     let bootstrap = Bootstrap { n_resamples: 1000, level: 0.95, seed: shapes.seed };
     let mut scored = Vec::new();
     for &select in &acc.wanted {
-        let all = acc.test.patches(select, &acc.reading)?;
-        let descriptors = |image: usize| {
-            let own = all.slice_axis(Axis(0), Slice::from(image * n..(image + 1) * n));
-            let own = l2_normalize_rows(own);
-            match config.log_bins {
+        let descriptors = |image: usize| -> Result<Array2<f32>, StudyError> {
+            let own = l2_normalize_rows(acc.test.patches_of(select, image, n)?.view());
+            Ok(match config.log_bins {
                 0 => own,
                 levels => l2_normalize_rows(log_bins(own.view(), acc.reading.grid, levels).view()),
-            }
+            })
         };
-        let ask = |pairs: &[(usize, (usize, usize))]| -> Vec<Found> {
+        let ask = |pairs: &[(usize, (usize, usize))]| -> Result<Vec<Found>, StudyError> {
             let of_pair = |&(_, (first, second)): &(usize, (usize, usize))| {
-                let patches: [Array2<f32>; 2] = [first, second].map(descriptors);
+                let patches = [descriptors(first)?, descriptors(second)?];
                 let side = |at: usize, image: usize| Side {
                     patches: patches[at].view(),
                     parts: parts_of(image),
                     saliency: &saliency[image * n..(image + 1) * n],
                 };
-                pair(config, shapes.seed, side(0, first), side(1, second))
+                Ok(pair(config, shapes.seed, side(0, first), side(1, second)))
             };
             pairs.par_iter().map(of_pair).collect()
         };
-        let (held_out, found) = (ask(&choosing), ask(&counting));
+        let (held_out, found) = (ask(&choosing)?, ask(&counting)?);
         let all_of = |found: &[Found], of: fn(&Found) -> &Vec<bool>| -> Vec<bool> {
             found.iter().flat_map(|one| of(one).iter().copied()).collect()
         };

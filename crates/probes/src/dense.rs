@@ -202,6 +202,23 @@ impl Kept {
         }
     }
 
+    /// The patches of one image, `[N, D]`.
+    ///
+    /// # Errors
+    /// As [`Kept::patches`].
+    pub(crate) fn patches_of(
+        &self,
+        select: Select,
+        image: usize,
+        n_patches: usize,
+    ) -> Result<Array2<f32>, StudyError> {
+        let values = self.features.row(select, image)?;
+        match Array2::from_shape_vec((n_patches, values.len() / n_patches), values) {
+            Ok(rows) => Ok(rows),
+            Err(error) => panic!("{n_patches} patches: {error}"),
+        }
+    }
+
     /// The same in at most `k` principal directions of their z-scores, over all images; all dimensions as they are for 0.
     ///
     /// Memory: the result, and `D²` numbers.

@@ -3,9 +3,10 @@
 use crate::attended::Attended;
 use crate::dense::{Kept, Reading};
 use crate::patches::is_held_out;
+use crate::random_field::{Pictures, Refine, nearest_squared};
 use measure::kmeans::{KMeans, elbow};
 use measure::nearest::l2_normalize_rows;
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array2, ArrayView1, Axis, Slice, concatenate};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub(crate) struct ImageSets {
     pub(crate) wanted: Vec<Select>,
     pub(crate) test: Kept,
     attended: Attended,
+    /// Where borders are refined.
+    pictures: Option<Pictures>,
 }
 
 /// What the images of a set have in common.
@@ -38,6 +41,18 @@ pub(crate) struct Salient {
     /// `[images · N]` of the set.
     pub(crate) marked: Vec<bool>,
     pub(crate) n_clusters: usize,
+    /// `[clusters, D]`, the centers of clusters that have patches, of rows of length 1.
+    pub(crate) centers: Array2<f64>,
+    /// Whether each of them had the votes of most images.
+    pub(crate) is_salient: Vec<bool>,
+}
+
+impl Salient {
+    /// How far a patch is from the nearest cluster that is salient, or from the nearest that is not.
+    pub(crate) fn squared_to(&self, row: ArrayView1<f32>, salient: bool) -> f64 {
+        let centers = self.centers.rows().into_iter().zip(&self.is_salient);
+        nearest_squared(row, centers.filter(|(_, is)| **is == salient).map(|(center, _)| center))
+    }
 }
 
 /// Sets by which a layer is chosen, and those that count.
@@ -61,10 +76,17 @@ impl ImageSets {
         study: &'static str,
         reading: Reading,
         wanted: Vec<Select>,
-        memory_bytes: usize,
+        (memory_bytes, refine): (usize, Refine),
         shapes: &Shapes,
     ) -> Self {
-        Self { reading, wanted, test: Kept::new(study, memory_bytes), attended: Attended::new(shapes) }
+        let pictures = (refine == Refine::Crf).then(|| Pictures::new(reading.eval_px, shapes.normalize));
+        Self {
+            reading,
+            wanted,
+            test: Kept::new(study, memory_bytes),
+            attended: Attended::new(shapes),
+            pictures,
+        }
     }
 
     pub(crate) fn see(
@@ -83,6 +105,11 @@ impl ImageSets {
             let eval = (self.reading.eval_px, self.reading.eval_px);
             let truth = self.reading.truth(study, &taken.info, image, eval)?;
             self.test.push(study, taken, image, &truth, &self.wanted)?;
+            if let (Some(pictures), Some((shape, values))) =
+                (&mut self.pictures, taken.features.get(&Select::PIXELS))
+            {
+                pictures.push(&values[image * shape[1]..(image + 1) * shape[1]]);
+            }
         }
         Ok(())
     }
@@ -90,6 +117,27 @@ impl ImageSets {
     pub(crate) fn append(&mut self, later: Self) {
         self.test.append(later.test);
         self.attended.append(later.attended);
+        if let (Some(pictures), Some(later)) = (&mut self.pictures, later.pictures) {
+            pictures.append(later);
+        }
+    }
+
+    /// Whether borders are refined.
+    pub(crate) fn refines(&self) -> bool {
+        self.pictures.is_some()
+    }
+
+    /// The label of every pixel of the images of a set, where borders are refined; of a single label there is nothing to refine.
+    ///
+    /// # Shapes
+    /// `unary`: `[images · N, labels]`; the result is `[images · pixels]`.
+    pub(crate) fn refined(&self, set: &[usize], unary: &Array2<f64>) -> Option<Vec<usize>> {
+        let (pictures, n, cells) = (self.pictures.as_ref()?, self.reading.n_patches(), self.reading.cells());
+        let of_image = |(at, &image): (usize, &usize)| {
+            let own = unary.slice_axis(Axis(0), Slice::from(at * n..(at + 1) * n));
+            pictures.labels(image, own, &cells)
+        };
+        Some(set.iter().enumerate().flat_map(of_image).collect())
     }
 
     /// The truth of an image, by its rank.
@@ -122,14 +170,19 @@ impl ImageSets {
         }
     }
 
-    /// The patches of the images of a set, each of length 1, `[images · N, D]`.
-    pub(crate) fn patches_of(&self, all: &Array2<f32>, set: &[usize]) -> Array2<f32> {
+    /// The patches of the images of a set, each of length 1, `[images · N, D]`; only they are read.
+    ///
+    /// # Errors
+    /// When features cannot be read.
+    pub(crate) fn patches_of(&self, select: Select, set: &[usize]) -> Result<Array2<f32>, StudyError> {
         let n = self.reading.n_patches();
-        let mut rows = Array2::zeros((set.len() * n, all.ncols()));
-        for (&image, mut out) in set.iter().zip(rows.axis_chunks_iter_mut(Axis(0), n)) {
-            out.assign(&all.slice_axis(Axis(0), Slice::from(image * n..(image + 1) * n)));
+        let images = set.iter().map(|&image| self.test.patches_of(select, image, n));
+        let images = images.collect::<Result<Vec<_>, _>>()?;
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        match concatenate(Axis(0), &views) {
+            Ok(rows) => Ok(l2_normalize_rows(rows.view())),
+            Err(error) => panic!("images of one width: {error}"),
         }
-        l2_normalize_rows(rows.view())
     }
 
     /// The clusters of each set that are salient in most of its images.
@@ -142,10 +195,9 @@ impl ImageSets {
         sets: &[Vec<usize>],
         how: &Common,
     ) -> Result<Vec<Salient>, StudyError> {
-        let all = self.test.patches(select, &self.reading)?;
         let (n, saliency) = (self.reading.n_patches(), self.attended.scaled(&self.reading));
         let of_set = |set: &Vec<usize>| {
-            let rows = self.patches_of(&all, set);
+            let rows = self.patches_of(select, set)?;
             let drawn: Vec<usize> = (0..rows.nrows()).step_by(how.every).collect();
             let fit = KMeans { n_starts: how.n_starts, ..KMeans::new(1, how.seed) };
             let found =
@@ -159,10 +211,15 @@ impl ImageSets {
                 }
             }
             let needed = (how.votes * set.len() as f64).ceil() as usize;
-            let marked = found.of.iter().map(|&cluster| votes[cluster as usize] >= needed.max(1)).collect();
-            Salient { marked, n_clusters: k }
+            let is_salient: Vec<bool> = votes.iter().map(|&votes| votes >= needed.max(1)).collect();
+            let marked = found.of.iter().map(|&cluster| is_salient[cluster as usize]).collect();
+            // A cluster without patches lies wherever it began, on another at times, and speaks for nothing.
+            let filled: Vec<usize> = (0..k).filter(|&cluster| found.of.contains(&(cluster as u32))).collect();
+            let centers = found.centers.select(Axis(0), &filled);
+            let is_salient = filled.iter().map(|&cluster| is_salient[cluster]).collect();
+            Ok(Salient { marked, n_clusters: k, centers, is_salient })
         };
-        Ok(sets.par_iter().map(of_set).collect())
+        sets.par_iter().map(of_set).collect()
     }
 }
 

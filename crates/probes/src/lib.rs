@@ -1,4 +1,4 @@
-//! How good is it: probes of frozen features. One file each, and a row in [`PROBES`].
+//! How good is it: probes of frozen features, and one of an encoder that is trained on. One file each, and a row in [`PROBES`].
 
 mod attended;
 mod auto_segmentation;
@@ -10,6 +10,7 @@ mod communities;
 mod correspondence;
 mod dense;
 mod few_shot;
+mod fine_tuning;
 mod foreground;
 mod fused_propagation;
 mod held_out;
@@ -20,6 +21,7 @@ mod linear;
 mod overclustering;
 mod part_co_segmentation;
 mod patches;
+mod random_field;
 mod retrieval;
 mod scores;
 mod segmentation;
@@ -36,6 +38,7 @@ pub use communities::{Communities, CommunitiesAcc, CommunitiesConfig, Foreground
 pub use correspondence::{Against, Answer, Correspondence, CorrespondenceAcc, CorrespondenceConfig};
 pub use dense::Target;
 pub use few_shot::{Classifier, FewShot, FewShotAcc, FewShotConfig, Normalize, Prototypes, Regression};
+pub use fine_tuning::{FineTuning, FineTuningAcc};
 pub use foreground::{Foreground, ForegroundAcc, ForegroundConfig};
 pub use fused_propagation::{FusedPropagation, FusedPropagationAcc, FusedPropagationConfig};
 pub use knn::{Knn, KnnAcc, KnnConfig};
@@ -45,6 +48,7 @@ pub use label_propagation::{
 pub use linear::{Ensemble, Input, Lars, LinearAcc, LinearConfig, LinearProbe, Logistic, Ridge, Sgd, Solver};
 pub use overclustering::{Overclustering, OverclusteringAcc, OverclusteringConfig};
 pub use part_co_segmentation::{PartCoSegmentation, PartCoSegmentationAcc, PartCoSegmentationConfig};
+pub use random_field::Refine;
 pub use retrieval::{Retrieval, RetrievalAcc, RetrievalConfig};
 pub use segmentation::{Segmentation, SegmentationAcc, SegmentationConfig};
 pub use token_probe::{TokenProbe, TokenProbeAcc, TokenProbeConfig};
@@ -69,4 +73,5 @@ pub const PROBES: &[StudyEntry] = &[
     study::<AutoSegmentation>(),
     study::<LabelPropagation>(),
     study::<FusedPropagation>(),
+    study::<FineTuning>(),
 ];

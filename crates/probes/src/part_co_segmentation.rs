@@ -3,8 +3,9 @@
 use crate::attended::{Attended, needs_attention};
 use crate::co_segmentation::CoSegmentationConfig;
 use crate::dense::{Reading, Target};
-use crate::image_sets::{ImageSets, PerSet};
+use crate::image_sets::{ImageSets, PerSet, Salient};
 use crate::patches;
+use crate::random_field::{Refine, nearest_squared};
 use crate::scores::{self, Score, Words};
 use measure::cluster_scores::Contingency;
 use measure::interval::{mean, t_interval};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use vit_core::{Seen, Site};
 use vit_data::Seed;
-use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Shapes, Study, StudyError, Taken};
+use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Select, Shapes, Study, StudyError, Taken};
 
 /// The options of [`PartCoSegmentation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,19 +28,28 @@ pub struct PartCoSegmentationConfig {
     pub n_parts: usize,
     /// Where the number is not given: one part more must leave at most this share of the squared distances; 0.94 in Amir et al.
     pub elbow: f64,
+    /// What is done at borders before parts are compared: `none`, or `crf`, a random field over colors as in Amir et al.
+    pub refine: Refine,
     /// How the object is found in a set of images; as for `co-segmentation`.
     pub object: CoSegmentationConfig,
 }
 
 impl Default for PartCoSegmentationConfig {
     fn default() -> Self {
-        Self { object: CoSegmentationConfig::default(), n_parts: 4, elbow: 0.94 }
+        Self { object: CoSegmentationConfig::default(), n_parts: 4, elbow: 0.94, refine: Refine::None }
     }
 }
 
 impl Recipe for PartCoSegmentationConfig {
     fn check(&self) -> Result<(), RecipeError> {
         self.object.check()?;
+        if self.object.refine != Refine::None {
+            return Err(RecipeError::value(
+                "object.refine",
+                "`none`, as it is parts that are refined",
+                "`crf`",
+            ));
+        }
         if !(0.0..=1.0).contains(&self.elbow) {
             return Err(RecipeError::value("elbow", "0 to 1", self.elbow));
         }
@@ -52,7 +62,7 @@ impl Recipe for PartCoSegmentationConfig {
 ///
 /// # Source
 /// Amir et al., Deep ViT Features as Dense Visual Descriptors; NMI and ARI over the object's pixels as on CUB. *Differs*: as
-/// [`CoSegmentation`](crate::CoSegmentation); no crops and flips beside the images, no random field afterwards.
+/// [`CoSegmentation`](crate::CoSegmentation); no crops and flips beside the images.
 pub struct PartCoSegmentation;
 
 /// The patches, the truth and the attention of the test side; see [`Foreground`](crate::Foreground) for its memory.
@@ -95,10 +105,11 @@ count.";
 
     fn protocols() -> Vec<(&'static str, &'static str, PartCoSegmentationConfig)> {
         let object = CoSegmentationConfig { every: 100, n_starts: 10, ..CoSegmentationConfig::default() };
-        let amir = PartCoSegmentationConfig { object, ..PartCoSegmentationConfig::default() };
+        let refine = Refine::Crf;
+        let amir = PartCoSegmentationConfig { object, refine, ..PartCoSegmentationConfig::default() };
         vec![(
             "amir",
-            "Amir et al. 2021: keys, 4 parts, 10 starts; without crops, flips and the random field",
+            "Amir et al. 2021: keys, 4 parts, 10 starts, the random field; without crops and flips",
             amir,
         )]
     }
@@ -115,7 +126,8 @@ count.";
 
     fn needs(config: &PartCoSegmentationConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let selects = patches::candidates(Self::INFO.name, &config.object.facets, shapes)?;
+        let mut selects = patches::candidates(Self::INFO.name, &config.object.facets, shapes)?;
+        selects.extend((config.refine == Refine::Crf).then_some(Select::PIXELS));
         let sites = vec![Attended::site(shapes)];
         Ok(Needs { selects, sites, labels: true, parts: true, ..Needs::default() })
     }
@@ -124,7 +136,8 @@ count.";
         let reading = Reading::new(Target::Parts, config.object.eval_px, shapes);
         // What the model cannot have was refused by `needs`.
         let wanted = patches::candidates(Self::INFO.name, &config.object.facets, shapes).unwrap_or_default();
-        let sets = ImageSets::new(Self::INFO.name, reading, wanted, config.object.memory_mib << 20, shapes);
+        let how = (config.object.memory_mib << 20, config.refine);
+        let sets = ImageSets::new(Self::INFO.name, reading, wanted, how, shapes);
         PartCoSegmentationAcc { sets }
     }
 
@@ -137,15 +150,19 @@ count.";
         let common = config.object.common(shapes.seed);
         let mut findings = Findings::default();
         let mut scored = Vec::new();
-        let n_patches = acc.sets.reading.n_patches();
+        let (n_patches, cells) = (acc.sets.reading.n_patches(), acc.sets.reading.cells());
+        let every_pixel: Vec<usize> = (0..acc.sets.reading.n_pixels()).collect();
         for &select in &acc.sets.wanted {
             let found = acc.sets.salient(select, &sets, &common)?;
-            let all = acc.sets.test.patches(select, &acc.sets.reading)?;
-            let of_set = |(set, found): (&Vec<usize>, &crate::image_sets::Salient)| {
-                let parts = parts(config, shapes.seed, &acc.sets.patches_of(&all, set), &found.marked);
-                meeting(&acc.sets, set, &parts)
+            let of_set = |(set, found): (&Vec<usize>, &Salient)| -> Result<Option<Meeting>, StudyError> {
+                let rows = acc.sets.patches_of(select, set)?;
+                let parts = parts(config, shapes.seed, &rows, &found.marked);
+                Ok(match by_pixel(&acc.sets, &rows, set, (found, &parts)) {
+                    Some(of_pixels) => meeting(&acc.sets, set, (&of_pixels, &every_pixel)),
+                    None => meeting(&acc.sets, set, (&parts.of, &cells)),
+                })
             };
-            let by_set: Vec<Option<Meeting>> = sets.par_iter().zip(&found).map(of_set).collect();
+            let by_set = sets.par_iter().zip(&found).map(of_set).collect::<Result<Vec<_>, _>>()?;
             let PerSet { choosing, counting } = PerSet::split(by_set.into_iter());
             let (choosing, counting) = (scores_of(&choosing), scores_of(&counting));
             let own: Vec<f64> = counting.iter().map(|meeting| meeting.nmi).collect();
@@ -163,7 +180,7 @@ count.";
                 .iter()
                 .map(|set| {
                     let parts: Vec<u32> = set.iter().flat_map(|&image| of(image)).collect();
-                    meeting(&acc.sets, set, &parts)
+                    meeting(&acc.sets, set, (&parts, &cells))
                 })
                 .collect();
             let found = scores_of(&meetings);
@@ -204,26 +221,58 @@ count.";
     }
 }
 
-/// The cluster of every patch of a set: parts count from 1, what is not marked is 0.
-fn parts(config: &PartCoSegmentationConfig, seed: u64, rows: &Array2<f32>, marked: &[bool]) -> Vec<u32> {
+/// The parts of a set.
+struct Parts {
+    /// The cluster of every patch: parts count from 1, what is not marked is 0.
+    of: Vec<u32>,
+    /// `[parts, D]`
+    centers: Array2<f64>,
+}
+
+fn parts(config: &PartCoSegmentationConfig, seed: u64, rows: &Array2<f32>, marked: &[bool]) -> Parts {
     let mut of = vec![0; marked.len()];
     let chosen: Vec<usize> = (0..marked.len()).filter(|&patch| marked[patch]).collect();
     if chosen.is_empty() {
-        return of;
+        return Parts { of, centers: Array2::zeros((0, rows.ncols())) };
     }
     let own = rows.select(Axis(0), &chosen);
     let fit = KMeans { n_starts: config.object.n_starts, ..KMeans::new(1, seed) };
     let found = match config.n_parts {
-        0 => elbow(own.view(), own.view(), config.object.max_clusters, config.elbow, &fit).of,
+        0 => elbow(own.view(), own.view(), config.object.max_clusters, config.elbow, &fit),
         n => {
             let Ok(found) = KMeans { k: n.min(chosen.len()), ..fit }.fit::<Infallible>(&own.view());
-            found.of
+            found
         }
     };
-    for (patch, part) in chosen.into_iter().zip(found) {
+    for (patch, part) in chosen.into_iter().zip(found.of) {
         of[patch] = 1 + part;
     }
-    of
+    Parts { of, centers: found.centers }
+}
+
+/// The part of every pixel of a set's images, refined: a part costs the squared distance to its center, the background that to the
+/// nearest cluster that is not salient. None where there are no parts.
+fn by_pixel(
+    sets: &ImageSets,
+    rows: &Array2<f32>,
+    set: &[usize],
+    (found, parts): (&Salient, &Parts),
+) -> Option<Vec<u32>> {
+    let n_parts = parts.centers.nrows();
+    if !sets.refines() || n_parts == 0 {
+        return None;
+    }
+    // The background is the last label, where there is one.
+    let n_labels = n_parts + usize::from(found.is_salient.contains(&false));
+    let unary = Array2::from_shape_fn((rows.nrows(), n_labels), |(patch, label)| {
+        let row = rows.row(patch);
+        if label == n_parts {
+            return found.squared_to(row, false);
+        }
+        nearest_squared(row, std::iter::once(parts.centers.row(label)))
+    });
+    let part = |label: usize| if label == n_parts { 0 } else { 1 + label as u32 };
+    Some(sets.refined(set, &unary)?.into_iter().map(part).collect())
 }
 
 /// How clusters and parts meet over the pixels of a set's objects.
@@ -233,12 +282,15 @@ struct Meeting {
 }
 
 /// None where a set shows no object.
-fn meeting(sets: &ImageSets, set: &[usize], parts: &[u32]) -> Option<Meeting> {
-    let (cells, n) = (sets.reading.cells(), sets.reading.n_patches());
+///
+/// # Shapes
+/// `parts`: of all cells of the set's images; `cells`: that of each pixel.
+fn meeting(sets: &ImageSets, set: &[usize], (parts, cells): (&[u32], &[usize])) -> Option<Meeting> {
+    let n = parts.len() / set.len();
     let (mut clusters, mut kinds) = (Vec::new(), Vec::new());
     for (at, &image) in set.iter().enumerate() {
         let own = &parts[at * n..(at + 1) * n];
-        for (&kind, &cell) in sets.truth(image).iter().zip(&cells).filter(|(kind, _)| **kind > 0) {
+        for (&kind, &cell) in sets.truth(image).iter().zip(cells).filter(|(kind, _)| **kind > 0) {
             clusters.push(own[cell]);
             kinds.push(u32::from(kind));
         }
@@ -262,23 +314,29 @@ mod tests {
     use super::*;
     use crate::staged::{Stage, noise, value};
 
-    fn asked(feature: &dyn Fn(u8, usize, usize) -> Vec<f32>) -> Findings {
+    fn asked(refine: Refine, feature: &dyn Fn(u8, usize, usize) -> Vec<f32>) -> Findings {
         let object = CoSegmentationConfig { set_size: 4, ..CoSegmentationConfig::default() };
-        let config = PartCoSegmentationConfig { object, n_parts: 2, ..PartCoSegmentationConfig::default() };
+        let config =
+            PartCoSegmentationConfig { object, n_parts: 2, refine, ..PartCoSegmentationConfig::default() };
         Stage { n_test: 32, n_classes: 2, ..Stage::new() }.ask::<PartCoSegmentation>(&config, feature)
     }
 
     #[test]
     fn the_parts_become_clusters_and_noise_has_nothing_to_do_with_them() {
-        let perfect = asked(&|kind, _, _| match kind {
-            0 => vec![-1.0, 0.0, 0.0],
-            1 => vec![0.6, 0.8, 0.0],
-            _ => vec![0.6, 0.0, 0.8],
+        for refine in [Refine::None, Refine::Crf] {
+            let perfect = asked(refine, &|kind, _, _| match kind {
+                0 => vec![-1.0, 0.0, 0.0],
+                1 => vec![0.6, 0.8, 0.0],
+                _ => vec![0.6, 0.0, 0.8],
+            });
+            assert!((value(&perfect, "ceiling") - 1.0).abs() < 1e-12, "objects cover whole patches");
+            // A random field rounds corners.
+            let least = if refine == Refine::Crf { 0.85 } else { 1.0 - 1e-12 };
+            assert!(value(&perfect, "best.nmi") > least && value(&perfect, "ari") > least, "{refine:?}");
+        }
+        let noise = asked(Refine::None, &|_, image, patch| {
+            (0..3).map(|d| noise((image * 64 + patch) * 3 + d)).collect()
         });
-        assert!((value(&perfect, "ceiling") - 1.0).abs() < 1e-12, "objects cover whole patches");
-        assert!((value(&perfect, "best.nmi") - 1.0).abs() < 1e-12);
-        assert!((value(&perfect, "ari") - 1.0).abs() < 1e-12);
-        let noise = asked(&|_, image, patch| (0..3).map(|d| noise((image * 64 + patch) * 3 + d)).collect());
         let (found, chance) = (value(&noise, "best.nmi"), value(&noise, "chance"));
         // 48 patches of two parts: what chance alone shares is little.
         assert!(found < 0.1 && chance < 0.1, "{found} and {chance}");

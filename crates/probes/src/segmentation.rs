@@ -233,17 +233,16 @@ fn answer(acc: &SegmentationAcc, select: Select, lambdas: &[f64]) -> Result<Answ
     let (Some(fit), Some(chosen_by)) = (acc.fit.get(&select), acc.chosen_by.get(&select)) else {
         return Err(value_error(format!("training patches of {select}"), "none"));
     };
-    let (held_out, test) = (acc.held_out.features.features(select)?, acc.test.features.features(select)?);
     let mut best: Option<(f64, f64)> = None;
     for &lambda in lambdas {
-        let compared = compare(acc, &fit.solve(lambda), &held_out.1, &acc.held_out);
+        let compared = compare(acc, &fit.solve(lambda), select, &acc.held_out)?;
         let score = whole(acc.reading.n_kinds, &compared).mean_iou();
         if best.is_none_or(|(_, most)| score > most) {
             best = Some((lambda, score));
         }
     }
     let Some((lambda, held_out)) = best else { return Err(value_error("at least one penalty", "none")) };
-    let compared = compare(acc, &fit.plus(chosen_by).solve(lambda), &test.1, &acc.test);
+    let compared = compare(acc, &fit.plus(chosen_by).solve(lambda), select, &acc.test)?;
     let by_image = compared.iter().filter(|one| one.counts.sum() > 0).map(Confusion::mean_iou).collect();
     Ok(Answer { select, lambda, held_out, confusion: whole(acc.reading.n_kinds, &compared), by_image })
 }
@@ -255,24 +254,32 @@ fn whole(n_kinds: usize, compared: &[Confusion]) -> Confusion {
     all
 }
 
-/// What each image's pixels are taken for.
-fn compare(acc: &SegmentationAcc, classifier: &Linear, features: &[f32], images: &Kept) -> Vec<Confusion> {
+/// What each image's pixels are taken for; features are read in blocks of images.
+fn compare(
+    acc: &SegmentationAcc,
+    classifier: &Linear,
+    select: Select,
+    images: &Kept,
+) -> Result<Vec<Confusion>, StudyError> {
     let n_patches = acc.reading.n_patches();
     let width = classifier.weights.ncols();
     let n_pixels = acc.reading.n_pixels();
     let of: Vec<usize> = (0..n_patches).collect();
-    (0..images.len())
-        .into_par_iter()
-        .map(|image| {
-            let own = &features[image * n_patches * width..(image + 1) * n_patches * width];
+    let mut all = Vec::with_capacity(images.len());
+    for block in images.features.blocks(select)? {
+        let features = images.features.rows(select, block.clone())?;
+        all.par_extend(block.clone().into_par_iter().map(|image| {
+            let from = image - block.start;
+            let own = &features[from * n_patches * width..(from + 1) * n_patches * width];
             let Ok(rows) = ArrayView2::from_shape((n_patches, width), own) else {
                 panic!("segmentation: {} features of {n_patches} patches of width {width}", own.len())
             };
             let scores = classifier.scores(l2_normalize_rows(rows).view(), &of);
             let truth = &images.truths[image * n_pixels..(image + 1) * n_pixels];
             confusion(&acc.reading, &scores, truth)
-        })
-        .collect()
+        }));
+    }
+    Ok(all)
 }
 
 /// Scores of patches, `[N, kinds]`, made as large as the truth; the greatest at each pixel against it.

@@ -118,9 +118,13 @@ impl Stage {
             (0..64).flat_map(|patch| feature(Self::part_of_patch(image, patch), image, patch)).collect();
         let width = values.len() / 64;
         let of = |site| Select { place: Place::At(site), part: Part::Patches };
-        let features: BTreeMap<_, _> = [Site::Block(0), Site::Query(0), Site::Key(0), Site::Value(0)]
+        let colors = [[0.1, 0.1, 0.1], [0.8, 0.2, 0.2], [0.2, 0.8, 0.2]];
+        let color = |at: usize| colors[usize::from(Self::part(image, at % 1024))][at / 1024];
+        let pixels: Vec<f32> = (0..3 * 1024).map(color).collect();
+        let mut features: BTreeMap<_, _> = [Site::Block(0), Site::Query(0), Site::Key(0), Site::Value(0)]
             .map(|site| (of(site), (vec![1, 64, width], values.clone())))
             .into();
+        features.insert(Select::PIXELS, (vec![1, 3 * 1024], pixels));
         acc.batch(&Taken { info, features: &features }).expect("taken");
     }
 }

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         batch: 16,
         n_threads: 1,
         device,
+        shelf: None,
     };
     let data: Arc<dyn vit_data::Dataset> = Arc::from(vit_data::open("part-shapes", Split::Test, 0)?);
     let passage = Passage { role: Role::Test, data, indices: Arc::new((0..32).collect()) };

@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are turned into numbers at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -45,7 +46,11 @@ struct Column {
 
 enum Piece {
     Memory(Vec<f32>),
-    Disk { file: File, n_values: usize },
+    /// The file has one position, which whoever reads or writes moves first.
+    Disk {
+        file: Mutex<File>,
+        n_values: usize,
+    },
 }
 
 impl Piece {
@@ -249,7 +254,7 @@ impl Bank {
     /// Some values of a file, behind what is there.
     fn read(
         &self,
-        file: &File,
+        file: &Mutex<File>,
         first: usize,
         n_values: usize,
         values: &mut Vec<f32>,
@@ -296,13 +301,13 @@ impl Bank {
 /// Writes values behind the last piece where that is on disk, else to a file of their own, which is handed back.
 fn behind(last: Option<&mut Piece>, values: &[f32]) -> std::io::Result<Option<Piece>> {
     if let Some(Piece::Disk { file, n_values }) = last {
-        write(file, *n_values, values)?;
+        write(file.get_mut().unwrap_or_else(PoisonError::into_inner), *n_values, values)?;
         *n_values += values.len();
         return Ok(None);
     }
     let mut file = tempfile::tempfile()?;
     write(&mut file, 0, values)?;
-    Ok(Some(Piece::Disk { file, n_values: values.len() }))
+    Ok(Some(Piece::Disk { file: Mutex::new(file), n_values: values.len() }))
 }
 
 /// Writes behind the first `n_values`.
@@ -311,8 +316,14 @@ fn write(file: &mut File, n_values: usize, values: &[f32]) -> std::io::Result<()
     values.chunks(CHUNK_BYTES / size_of::<f32>()).try_for_each(|chunk| file.write_all(&bytes_of(chunk)))
 }
 
-/// Reads `n_values` from the one at `first`, chunk by chunk.
-fn read(mut file: &File, first: usize, n_values: usize, each: &mut dyn FnMut(&[u8])) -> std::io::Result<()> {
+/// Reads `n_values` from the one at `first`, chunk by chunk; several threads may.
+fn read(
+    file: &Mutex<File>,
+    first: usize,
+    n_values: usize,
+    each: &mut dyn FnMut(&[u8]),
+) -> std::io::Result<()> {
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
     file.seek(SeekFrom::Start((first * size_of::<f32>()) as u64))?;
     let mut left = n_values * size_of::<f32>();
     let mut bytes = vec![0u8; CHUNK_BYTES.min(left)];
@@ -392,7 +403,7 @@ impl<'de> Deserialize<'de> for Piece {
                     }
                     n_values += chunk.len() / size_of::<f32>();
                 }
-                Ok(file.map_or(Piece::Memory(all), |file| Piece::Disk { file, n_values }))
+                Ok(file.map_or(Piece::Memory(all), |file| Piece::Disk { file: Mutex::new(file), n_values }))
             }
         }
         deserializer.deserialize_seq(Chunks)

@@ -1,6 +1,7 @@
 //! Why a study cannot be done.
 
 use report::RecipeError;
+use std::path::PathBuf;
 use vit_data::DataError;
 
 /// Why a study cannot be done: what, expected, found, where.
@@ -71,6 +72,16 @@ pub enum StudyError {
         action: &'static str,
         /// Why.
         reason: String,
+    },
+    /// The features on disk.
+    #[error("cache of features: cannot {action} {}: {source}; what was kept before is whole", path.display())]
+    Cache {
+        /// Make, read or write.
+        action: &'static str,
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The temporary file of features that do not fit in memory.
     #[error("`{study}`: cannot keep features in a temporary file: {source}")]

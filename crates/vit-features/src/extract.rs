@@ -4,6 +4,7 @@ use crate::lab::take;
 use crate::study::Arrays;
 use crate::{Lab, Passage, Select, Source, StudyError};
 use burn::tensor::{Tensor, TensorData};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
 use vit_data::{Loader, LoaderOptions, Order};
@@ -21,7 +22,7 @@ pub struct Features {
 
 struct Collect<'a> {
     model: &'a Backbone,
-    selects: &'a [Select],
+    selects: &'a BTreeSet<Select>,
     arrays: &'a mut Arrays,
 }
 
@@ -32,15 +33,21 @@ impl Look for Collect<'_> {
 
     fn see(&mut self, site: Site, seen: Seen) {
         for &select in self.selects.iter().filter(|select| select.site() == Some(site)) {
-            let (shape, values) = take(self.model, select, &seen);
-            match self.arrays.get_mut(&select) {
-                Some((whole, all)) => {
-                    whole[0] += shape[0];
-                    all.extend(values);
-                }
-                None => {
-                    self.arrays.insert(select, (shape, values));
-                }
+            self.arrays.insert(select, take(self.model, select, &seen));
+        }
+    }
+}
+
+/// Puts the features of a batch behind those of the batches before.
+fn append(whole: &mut Arrays, batch: Arrays) {
+    for (select, (shape, values)) in batch {
+        match whole.get_mut(&select) {
+            Some((all_shape, all)) => {
+                all_shape[0] += shape[0];
+                all.extend(values);
+            }
+            None => {
+                whole.insert(select, (shape, values));
             }
         }
     }
@@ -49,7 +56,7 @@ impl Look for Collect<'_> {
 /// Passes the data through the model once and keeps every select.
 ///
 /// # Errors
-/// When a sample cannot be read.
+/// When a sample cannot be read, or the shelf of the lab fails.
 ///
 /// # Panics
 /// When the lab studies pixels, which have no selects.
@@ -63,12 +70,25 @@ pub fn extract(
     let options = LoaderOptions { batch: lab.batch, threads: lab.n_threads, ..LoaderOptions::default() };
     let order = Order::Indices(Arc::clone(&passage.indices));
     let mut features = Features::default();
+    let wanted: BTreeSet<Select> = selects.iter().copied().collect();
     for host in Loader::new(Arc::clone(&passage.data), order, lab.plan.clone(), options) {
         let mut host = host?;
         let view = host.views.swap_remove(0);
-        let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-        let mut collect = Collect { model, selects, arrays: &mut features.arrays };
-        model.encode(pixels, &mut Pass::look(&mut collect));
+        let mut arrays = Arrays::new();
+        let place = lab.shelf.as_ref().map(|shelf| shelf.place(&view));
+        let missing = match &place {
+            Some(place) => place.read(&wanted, &mut arrays)?,
+            None => wanted.clone(),
+        };
+        if !missing.is_empty() {
+            let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+            let mut collect = Collect { model, selects: &missing, arrays: &mut arrays };
+            model.encode(pixels, &mut Pass::look(&mut collect));
+            if let Some(place) = place {
+                place.keep(&missing, &arrays)?;
+            }
+        }
+        append(&mut features.arrays, arrays);
         tick(host.labels.len())?;
         features.labels.extend(host.labels);
         features.ids.extend(host.ids);

@@ -2,7 +2,7 @@
 
 use crate::select::{Part, Place};
 use crate::study::Arrays;
-use crate::{BatchInfo, Numbers, Opened, Role, Select, StudyError, Taken, covered, unfold};
+use crate::{BatchInfo, Numbers, Opened, Role, Select, Shelf, StudyError, Taken, covered, unfold};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Lab<'a> {
     pub n_threads: usize,
     /// A device without autodiff.
     pub device: Device,
+    /// Where features of this source are kept on disk, where they are.
+    pub shelf: Option<Shelf>,
 }
 
 /// Passes data through the model once and shows every study what it needs; `tick` hears of every batch's samples.
@@ -163,37 +165,59 @@ fn show(
         Source::Pixels => add_pixels(&mut features, view),
         Source::Model(model) | Source::Strided { model, .. } => {
             let needs = looking.iter().filter_map(|study| study.needs_of(info.model));
-            let selects: BTreeSet<Select> = needs.flat_map(|needs| needs.selects.iter().copied()).collect();
-            let wants_passes =
-                |study: &&mut Box<dyn Opened>| study.needs_of(info.model).is_some_and(|needs| needs.passes);
-            if selects.contains(&Select::PIXELS) {
+            let mut selects: BTreeSet<Select> =
+                needs.flat_map(|needs| needs.selects.iter().copied()).collect();
+            if selects.remove(&Select::PIXELS) {
                 add_pixels(&mut features, view.clone());
             }
-            let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-            let pixels = match lab.source {
-                Source::Strided { stride_px, .. } => unfold(pixels, model.patch_px(), stride_px),
-                Source::Model(_) | Source::Pixels => pixels,
+            // A study that looks inside must see the forward, whatever is on the shelf; and as attention is made step by step for
+            // those who look at it, the last digits of what comes after may then be others: none of it is kept.
+            let inside = looking.iter().filter(|study| looks_inside(&****study, info.model));
+            let inside: Vec<&'static str> = inside.map(|study| study.info().name).collect();
+            let place = match &lab.shelf {
+                Some(shelf) if inside.is_empty() && !selects.is_empty() => Some(shelf.place(&view)),
+                Some(shelf) => {
+                    inside.iter().for_each(|study| shelf.cache().looked_inside(study));
+                    None
+                }
+                None => None,
             };
-            passed = looking.iter().any(wants_passes).then(|| (*model, pixels.clone()));
-            let mut looker = Looker {
-                model,
-                selects: &selects,
-                studies: &mut looking,
-                info,
-                features: &mut features,
-                failed: None,
-            };
-            // A study that does everything by passes of its own asks for no forward.
-            let looks = |study: &&mut Box<dyn Opened>| {
-                study
-                    .needs_of(info.model)
-                    .is_some_and(|needs| !needs.sites.is_empty() || !needs.numbers.is_empty())
-            };
-            if !selects.is_empty() || looker.studies.iter().any(looks) {
-                model.encode(pixels, &mut Pass::look(&mut looker));
+            if let Some(place) = &place {
+                selects = place.read(&selects, &mut features)?;
             }
-            if let Some(error) = looker.failed {
-                return Err(error);
+            let wants_passes =
+                |study: &&mut Box<dyn Opened>| study.needs_of(info.model).is_some_and(|needs| needs.passes);
+            let passes = looking.iter().any(wants_passes);
+            if let Some(shelf) = &lab.shelf {
+                let of_own = looking.iter().filter(|study| wants_passes(study));
+                of_own.for_each(|study| shelf.cache().looked_inside(study.info().name));
+            }
+            // A study that does everything by passes of its own asks for no forward.
+            let forward = !selects.is_empty() || !inside.is_empty();
+            if forward || passes {
+                let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
+                let pixels = match lab.source {
+                    Source::Strided { stride_px, .. } => unfold(pixels, model.patch_px(), stride_px),
+                    Source::Model(_) | Source::Pixels => pixels,
+                };
+                passed = passes.then(|| (*model, pixels.clone()));
+                if forward {
+                    let mut looker = Looker {
+                        model,
+                        selects: &selects,
+                        studies: &mut looking,
+                        info,
+                        features: &mut features,
+                        failed: None,
+                    };
+                    model.encode(pixels, &mut Pass::look(&mut looker));
+                    if let Some(error) = looker.failed {
+                        return Err(error);
+                    }
+                }
+            }
+            if let Some(place) = place.filter(|_| forward) {
+                place.keep(&selects, &features)?;
             }
         }
     }
@@ -206,6 +230,11 @@ fn show(
         }
     }
     Ok(())
+}
+
+/// Whether a study looks at sites of a model where they are made.
+fn looks_inside(study: &dyn Opened, model: usize) -> bool {
+    study.needs_of(model).is_some_and(|needs| !needs.sites.is_empty() || !needs.numbers.is_empty())
 }
 
 /// The pixels of the views as one vector a sample.

@@ -1,15 +1,15 @@
 //! What a study is: needs, an accumulator, findings; and the registry row that opens one by name.
 
-use crate::{Findings, Layers, Numbers, Select, StudyError};
+use crate::{Findings, Numbers, Select, Shapes, StudyError, Training, Tuned};
 use burn::tensor::Tensor;
 use report::{Info, Recipe, RecipeError, recipe};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use vit_core::{Backbone, Grid, Seen, Site};
-use vit_data::{CropBox, Dataset, Truth};
+use vit_core::{Backbone, Seen, Site};
+use vit_data::{CropBox, Truth};
 
 /// Which side of the data a batch is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,126 +27,6 @@ pub enum Models {
     Each,
     /// All that are given, on the same samples in one pass.
     Together,
-}
-
-/// What there is to study: the model's sizes and the data's classes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shapes {
-    /// The model's name in reports.
-    pub model: String,
-    /// Blocks; 0 where there is no model, only pixels.
-    pub depth: usize,
-    /// `D`
-    pub width: usize,
-    /// Attention heads; none where there is no attention.
-    pub n_heads: Option<usize>,
-    /// Class and register tokens.
-    pub n_prefix: usize,
-    /// Whether there is a class token.
-    pub has_class: bool,
-    /// Whether there is a norm over tokens after the last block.
-    pub has_norm: bool,
-    /// The grid of patches.
-    pub grid: Grid,
-    /// Side of a patch in pixels.
-    pub patch_px: usize,
-    /// Classes of the data; 0 where there are none.
-    pub n_classes: usize,
-    /// The names of those classes, where they have any.
-    pub classes: Vec<String>,
-    /// The names of the parts that part masks tell apart; none where there are none.
-    pub parts: Vec<String>,
-    /// The names of the classes that pixels have; none where nobody says.
-    pub object_classes: Vec<String>,
-    /// Samples to learn from.
-    pub n_train: usize,
-    /// Samples asked about.
-    pub n_test: usize,
-    /// The layers asked for.
-    pub blocks: Vec<usize>,
-    /// From which a study's own draws follow.
-    pub seed: u64,
-    /// The other models of a study of several; on the same data.
-    pub beside: Vec<Shapes>,
-}
-
-impl Shapes {
-    /// The shapes of a model on images of `size_px`.
-    ///
-    /// # Errors
-    /// When a layer is asked for that the model does not have.
-    pub fn of(model: &Backbone, name: &str, size_px: usize, layers: &Layers) -> Result<Self, StudyError> {
-        let depth = model.depth();
-        Ok(Self {
-            model: name.to_owned(),
-            depth,
-            width: model.width(),
-            n_heads: model.n_heads(),
-            n_prefix: model.n_prefix(),
-            has_class: model.has_class(),
-            has_norm: model.has_norm(),
-            grid: model.grid(size_px, size_px),
-            patch_px: model.patch_px(),
-            n_classes: 0,
-            classes: Vec::new(),
-            parts: Vec::new(),
-            object_classes: Vec::new(),
-            n_train: 0,
-            n_test: 0,
-            blocks: layers.blocks(depth)?,
-            seed: 0,
-            beside: Vec::new(),
-        })
-    }
-
-    /// The shapes of raw pixels: no layers, no attention.
-    pub fn of_pixels(size_px: usize) -> Self {
-        Self {
-            model: "raw pixels".into(),
-            depth: 0,
-            width: 3 * size_px * size_px,
-            n_heads: None,
-            n_prefix: 0,
-            has_class: false,
-            has_norm: false,
-            grid: Grid { rows: size_px, columns: size_px },
-            patch_px: 1,
-            n_classes: 0,
-            classes: Vec::new(),
-            parts: Vec::new(),
-            object_classes: Vec::new(),
-            n_train: 0,
-            n_test: 0,
-            blocks: Vec::new(),
-            seed: 0,
-            beside: Vec::new(),
-        }
-    }
-
-    /// The same with other models beside this one, for a study of several.
-    #[must_use]
-    pub fn beside(self, beside: Vec<Self>) -> Self {
-        Self { beside, ..self }
-    }
-
-    /// Every model, this one first; a batch's `model` counts in this order.
-    pub fn models(&self) -> impl Iterator<Item = &Self> {
-        std::iter::once(self).chain(&self.beside)
-    }
-
-    /// The same with the data's classes and sizes.
-    #[must_use]
-    pub fn on(self, train: Option<&dyn Dataset>, test: &dyn Dataset) -> Self {
-        Self {
-            n_classes: test.classes().len(),
-            classes: test.classes().to_vec(),
-            parts: test.part_names().to_vec(),
-            object_classes: test.object_classes().to_vec(),
-            n_train: train.map_or(0, Dataset::len),
-            n_test: test.len(),
-            ..self
-        }
-    }
 }
 
 /// What a study needs of the model and of the data.
@@ -177,6 +57,9 @@ pub struct Needs {
     pub keypoints: bool,
     /// Whether it needs samples that are frames of clips, in their order.
     pub clips: bool,
+    /// How the encoder is to be trained on the training side, where it wants that: whoever runs the study does it, after everything
+    /// was seen, and hands over what came out. Such a study is asked of whole data, not of parts.
+    pub training: Option<Training>,
 }
 
 /// A batch, seen from the host.
@@ -240,6 +123,8 @@ pub trait Accumulate: Serialize + DeserializeOwned + Send + Sized + 'static {
     fn pass(&mut self, _model: &Backbone, _views: &Tensor<4>, _info: &BatchInfo) -> Result<(), StudyError> {
         Ok(())
     }
+    /// Receives what came of the training that [`Needs::training`] asked for.
+    fn tuned(&mut self, _tuned: Tuned) {}
     /// Joins the accumulator of later batches to this one.
     fn merge(&mut self, later: Self);
 }
@@ -322,6 +207,8 @@ pub trait Opened: Send {
     fn pass(&mut self, _model: &Backbone, _views: &Tensor<4>, _info: &BatchInfo) -> Result<(), StudyError> {
         Ok(())
     }
+    /// See [`Accumulate::tuned`].
+    fn tuned(&mut self, _tuned: Tuned) {}
     /// Joins a study of the same kind that saw later batches.
     ///
     /// # Panics
@@ -377,6 +264,9 @@ impl<S: Study> Opened for Asked<S> {
     }
     fn pass(&mut self, model: &Backbone, views: &Tensor<4>, info: &BatchInfo) -> Result<(), StudyError> {
         self.acc.pass(model, views, info)
+    }
+    fn tuned(&mut self, tuned: Tuned) {
+        self.acc.tuned(tuned);
     }
     fn merge(&mut self, later: Box<dyn Opened>) {
         match later.into_any().downcast::<Self>() {

@@ -21,6 +21,8 @@ pub type ReadState<'a> = &'a dyn Fn(&str, &[usize]) -> Result<Vec<f32>, WeightsE
 pub enum Start<'a> {
     /// The encoder; everything else is fresh.
     Encoder(&'a Vit),
+    /// The encoder as it is, its own architecture in the place of the recipe's; everything else is fresh.
+    Model(&'a Vit),
     /// Everything that the objective keeps.
     Everything(ReadState<'a>),
 }
@@ -163,8 +165,12 @@ fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), 
     let recipe = resolve::<O>(request.recipe)?;
     let config = options::<O>(&recipe)?;
     O::views(&config, &recipe.views).check().map_err(refused)?;
-    let mut encoder =
-        arch(&recipe.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?;
+    let mut encoder = match request.init_from {
+        Some(Start::Model(from)) => from.config.clone(),
+        _ => {
+            arch(&recipe.model).map_err(|problem| RecipeError::value("model", "an architecture", problem))?
+        }
+    };
     encoder.image_px = recipe.views.size_px;
     encoder.drop_path = recipe.drop_path;
     encoder.check().map_err(|problem| RecipeError::value("model", "sizes that fit", problem))?;
@@ -178,7 +184,7 @@ fn prepare<O: Objective>(request: &Request) -> Result<(O, Prepared<O::Config>), 
         .map_err(|problem| RecipeError::value("model", "an encoder that the objective can train", problem))?;
     let mut fresh = Vec::new();
     match request.init_from {
-        Some(Start::Encoder(from)) => {
+        Some(Start::Encoder(from) | Start::Model(from)) => {
             (objective, fresh) = objective.start_from(from).map_err(|problem| {
                 RecipeError::value("init_from", "weights of the recipe's model", problem)
             })?;

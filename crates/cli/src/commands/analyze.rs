@@ -1,6 +1,7 @@
 //! `analyze`: what does a trained network do?
 
 use crate::args::Common;
+use crate::cache::KeepFeatures;
 use crate::data;
 use crate::models::Words;
 use crate::names::{self, Names};
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// A part of the data.
     #[command(flatten)]
     shards: shards::InParts,
+    /// Features that outlive the run.
+    #[command(flatten)]
+    kept: KeepFeatures,
 }
 
 /// Analyzes.
@@ -68,7 +72,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         ..Said::default()
     };
     let (recipe, asked) = StudyRecipe::resolve(&args.analysis, StudyKind::Analysis, &said, common)?;
-    let settings = Settings::of(common)?.with_seed(recipe.seed);
+    let settings = Settings::of(common)?.with_seed(recipe.seed).keeping(&args.kept)?;
     let target = args.shards.target(common)?;
     let out = match target {
         None => Some(OutDir::claim(common.out.as_deref(), "analyze", common.overwrite, false)?),
@@ -85,7 +89,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     match asked.entry.models {
         Models::Together => {
             let stages = opened.collect::<anyhow::Result<Vec<Stage>>>()?;
-            if let (Some(subject), Some(first)) = (studies::together(&stages, &settings), stages.first()) {
+            if let (Some(subject), Some(first)) = (studies::together(&stages, &settings)?, stages.first()) {
                 asking.ask(&subject, &first.sides)?;
             }
         }
@@ -93,7 +97,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         Models::Each => {
             for stage in opened {
                 let stage = stage?;
-                asking.ask(&stage.subject(&settings), &stage.sides)?;
+                asking.ask(&stage.subject(&settings)?, &stage.sides)?;
             }
         }
     }

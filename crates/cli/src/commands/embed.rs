@@ -1,6 +1,7 @@
 //! `embed`: features of a frozen model, written to a file.
 
 use crate::args::Common;
+use crate::cache::{self, KeepFeatures};
 use crate::data::{self, View};
 use crate::embedding::{Format, Spill};
 use crate::models::{self, Words};
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// The samples
     #[arg(long, value_name = "SPLIT", value_parser = ["train", "test", "all"], default_value = "test")]
     split: String,
+    /// Features that outlive the run.
+    #[command(flatten)]
+    kept: KeepFeatures,
 }
 
 /// Batches taken at a time, before their features go to disk: memory does not grow with the data.
@@ -73,7 +77,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     if out.exists() && !common.overwrite {
         bail!("--out: expected a new file, or --overwrite; found one that is there: {}", out.display());
     }
-    let settings = Settings::of(common)?;
+    let settings = Settings::of(common)?.keeping(&args.kept)?;
     let model = models::open(&args.weights, &args.words, &settings)?;
     let selects = unique(parse_selects(
         args.select.as_deref().unwrap_or(default_select(&model.backbone)),
@@ -89,7 +93,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let view = View::of(&model, side.data.as_ref(), common.size, common.normalize.as_deref())?;
     make_parent(out)?;
     let mut spill = Spill::beside(out)?;
-    let lab = lab(Source::Model(&model.backbone), &view, &settings);
+    let lab = lab(Source::Model(&model.backbone), &view, &settings)?;
     let mut task = progress.task(&format!("embed {}", model.name), side.indices.len(), "images");
     for piece in side.indices.chunks(BATCHES_AT_A_TIME * settings.batch()) {
         let piece = Passage { indices: Arc::new(piece.to_vec()), ..side.clone() };
@@ -103,6 +107,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         spill.append(features?)?;
     }
     task.finish();
+    cache::tell(std::slice::from_ref(&lab), &progress);
     let arrays = spill.arrays(&selects);
     format.write(spill, &selects, out)?;
     let recipe = json!({

@@ -1,6 +1,7 @@
 //! `probe`: how good are the features of a frozen model?
 
 use crate::args::Common;
+use crate::cache::KeepFeatures;
 use crate::data;
 use crate::expect;
 use crate::models::{self, Words};
@@ -30,6 +31,8 @@ Examples:
   vitscope probe fused-propagation --weights runs/a --weights runs/b --data part-shapes:clips
   vitscope probe knn --help
   vitscope probe knn --weights runs/mae --data part-shapes --expect 'best.top1>=0.5'
+  vitscope probe linear --weights runs/mae --data part-shapes --cache features
+      keep the features, or take those that another probe kept there
   vitscope probe runs/probe-1/recipe.toml --out again
   vitscope probe knn --weights runs/mae --data folder:photos --shard 2/4 --save knn-2.acc
       look at the second quarter; `vitscope merge knn-*.acc` joins the four";
@@ -64,6 +67,9 @@ pub(crate) struct Args {
     /// A part of the data.
     #[command(flatten)]
     shards: shards::InParts,
+    /// Features that outlive the run.
+    #[command(flatten)]
+    kept: KeepFeatures,
 }
 
 /// What `vitscope probe PROBE --help` says: the probe's protocol in words, those that were published, and its options.
@@ -125,7 +131,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
             args.probe
         );
     }
-    let settings = Settings::of(common)?.with_seed(recipe.seed);
+    let settings = Settings::of(common)?.with_seed(recipe.seed).keeping(&args.kept)?;
     let target = args.shards.target(common)?;
     let out = match target {
         None => Some(OutDir::claim(common.out.as_deref(), "probe", common.overwrite, false)?),
@@ -138,15 +144,15 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     };
     let stages = recipe.weights.iter().map(open).collect::<anyhow::Result<Vec<Stage>>>()?;
     let mut asking = Asking::new(&asked, target.map(|(shard, _)| shard), &settings, &progress);
-    let (Some(stage), Some(subject)) = (stages.first(), studies::together(&stages, &settings)) else {
+    let (Some(stage), Some(subject)) = (stages.first(), studies::together(&stages, &settings)?) else {
         bail!("weights: expected a model; found none: {}", args.probe);
     };
     asking.ask(&subject, &stage.sides)?;
     if recipe.floor {
-        asking.ask(&stage.pixels_subject(&settings), &stage.sides)?;
+        asking.ask(&stage.pixels_subject(&settings)?, &stage.sides)?;
         if !stage.model.is_untrained {
             let untrained = stage.model.untrained(&settings);
-            asking.ask(&stage.untrained_subject(&untrained, &settings), &stage.sides)?;
+            asking.ask(&stage.untrained_subject(&untrained, &settings)?, &stage.sides)?;
         }
     }
     let mut provenance = settings.provenance(None, recipe::to_json(&recipe));

@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::studies::{Asked, Subject, Told, show_studies};
 use crate::study_recipe::{StudyKind, StudyRecipe};
+use anyhow::bail;
 use report::Provenance;
 use std::path::Path;
 use vit_data::Unreadable;
@@ -58,6 +59,12 @@ impl<'a> Asking<'a> {
             None => self.told.extend(subject.ask(self.asked, sides, self.progress)?),
             Some(shard) => {
                 let Some(study) = subject.open(self.asked, sides)? else { return Ok(()) };
+                if study.needs().training.is_some() {
+                    let name = study.info().name;
+                    bail!(
+                        "--shard: expected a study of which parts can be joined; `{name}` trains on all of the data"
+                    );
+                }
                 let part = cut(sides, shard, self.settings.batch(), study.border())?;
                 let mut studies = [study];
                 show_studies(&subject.labs, &mut studies, &part, &subject.section.name(), self.progress)?;

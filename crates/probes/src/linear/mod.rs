@@ -3,7 +3,7 @@
 mod config;
 mod ensemble;
 mod mistakes;
-mod solve;
+pub(crate) mod solve;
 
 pub use config::{Input, Lars, LinearConfig, Logistic, Ridge, Sgd, Solver};
 pub use ensemble::Ensemble;

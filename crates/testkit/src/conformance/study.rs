@@ -6,9 +6,9 @@ use std::sync::Arc;
 use toml::Table;
 use vit_core::{Backbone, Pool, VitConfig};
 use vit_data::transform::Normalize;
-use vit_data::{Dataset, ViewPlan};
+use vit_data::{Dataset, Picture, ViewPlan};
 use vit_features::{
-    Findings, Lab, Layers, Opened, Passage, Role, Shapes, Source, StudyEntry, observe_together,
+    Findings, Lab, Layers, Opened, Passage, Role, Shapes, Source, StudyEntry, Tuned, observe_together,
 };
 
 /// Numbers of a study may differ by this much when its data comes in other batches: kernels add in another order.
@@ -92,7 +92,7 @@ impl StudyTrial {
         let lab = |model| {
             let plan = ViewPlan::whole(Backbone::image_px(model), Normalize::HALF);
             let source = Source::Model(model);
-            Lab { source, plan, batch, n_threads, device: vit_ops::cpu_device() }
+            Lab { source, plan, batch, n_threads, device: vit_ops::cpu_device(), shelf: None }
         };
         let labs: Vec<Lab> = std::iter::once(&self.model).chain(&self.beside).map(lab).collect();
         for (role, data) in [(Role::Train, &self.train), (Role::Test, &self.test)] {
@@ -102,6 +102,31 @@ impl StudyTrial {
             observe_together(&labs, &passage, studies, &mut |_| Ok(()))
                 .unwrap_or_else(|error| panic!("{error}"));
         }
+        for study in studies.iter_mut().filter(|study| study.needs().training.is_some()) {
+            study.tuned(self.stand_in((part, of)));
+        }
+    }
+
+    /// In the place of whoever trains: the classes of the training samples that are nearest in their pixels, for a part of the
+    /// test side.
+    fn stand_in(&self, (part, of): (usize, usize)) -> Tuned {
+        let pixels =
+            |data: &Arc<dyn Dataset>, index: usize| match data.sample(index).map(|sample| sample.picture) {
+                Ok(Picture::Image(image)) => image.rgb,
+                other => panic!("an image is expected: {other:?}"),
+            };
+        let train: Vec<Vec<u8>> = (0..self.train.len()).map(|index| pixels(&self.train, index)).collect();
+        let n = self.test.len() / of;
+        let nearest = |index: usize| {
+            let own = pixels(&self.test, index);
+            let apart = |other: &Vec<u8>| -> u64 {
+                own.iter().zip(other).map(|(&a, &b)| u64::from(a.abs_diff(b)).pow(2)).sum()
+            };
+            let best = (0..train.len()).min_by_key(|&at| apart(&train[at]));
+            best.and_then(|best| self.train.label(best)).unwrap_or(0)
+        };
+        let ranking = (part * n..(part + 1) * n).map(nearest).collect();
+        Tuned { ranking, n_ranked: 1, losses: Vec::new(), n_steps: 1 }
     }
 
     /// What the study finds in all of the data.

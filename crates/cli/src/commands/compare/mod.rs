@@ -8,6 +8,7 @@ mod together;
 mod words;
 
 use crate::args::Common;
+use crate::cache::KeepFeatures;
 use crate::data::{Sides, Subset, passage, tell_unreadable};
 use crate::outcome::{Done, OutDir};
 use crate::progress::Progress;
@@ -75,6 +76,9 @@ pub(crate) struct Args {
     /// Go on with the comparison in --out: what is finished there is not done again
     #[arg(long)]
     resume: bool,
+    /// Features that outlive the run.
+    #[command(flatten)]
+    kept: KeepFeatures,
 }
 
 /// Everything a run of the comparison needs.
@@ -94,7 +98,7 @@ pub(super) struct Plan<'a> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
-    let settings = Settings::of(common)?;
+    let settings = Settings::of(common)?.keeping(&args.kept)?;
     let progress = Progress::of(common);
     let recipe = read_recipe(args, common)?;
     run::check(&recipe)?;

@@ -296,7 +296,7 @@ fn ask(
             (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
-    let shapes = on_data(shapes, &plan.asked, seed);
+    let shapes = on_data(shapes.seen_as(view.normalize), &plan.asked, seed);
     let (mut fitting, mut opened) = (Vec::new(), Vec::new());
     for (study, kind) in asked(plan.recipe, role)? {
         match open_studies(std::slice::from_ref(&study), &shapes, &plan.asked) {
@@ -329,7 +329,7 @@ fn ask(
         }
         return Ok(answers);
     }
-    let mut lab = lab(source, &view, plan.settings);
+    let mut lab = lab(source, &view, plan.settings)?;
     lab.batch = plan.recipe.batch;
     let labs = std::slice::from_ref(&lab);
     let finished = run_each_together(labs, opened, &plan.asked, name, plan.progress)?;

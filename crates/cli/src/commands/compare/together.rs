@@ -57,7 +57,7 @@ pub(super) fn ask(
         let mut labs: Vec<Lab> = Vec::new();
         for &place in &fitting {
             let (_, model, view) = &models[place];
-            labs.push(Lab { batch: plan.recipe.batch, ..lab(Source::Model(model), view, plan.settings) });
+            labs.push(Lab { batch: plan.recipe.batch, ..lab(Source::Model(model), view, plan.settings)? });
         }
         let mut of_models = fitting.iter().map(|&place| shapes[place].clone());
         let Some(first) = of_models.next() else { continue };
