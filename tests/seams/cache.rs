@@ -9,7 +9,6 @@ use std::sync::Arc;
 use testkit::conformance::{StudyTrial, assert_same_findings};
 use testkit::tiny::{self, TinyData};
 use vit_core::Backbone;
-use vit_data::Dataset;
 use vit_features::{
     Cache, Findings, Lab, Passage, Role, Shelf, Source, StudyEntry, StudyError, extract, observe,
     parse_selects,

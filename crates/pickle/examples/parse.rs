@@ -1,4 +1,4 @@
-//! Prints the values of a pickle, one a line: `cargo run -p pickle --example look -- FILE.pkl`.
+//! Prints the values of a pickle, one a line: `cargo run -p pickle --example parse -- FILE.pkl`.
 #![allow(clippy::disallowed_macros)] // an example prints what it found
 
 use pickle::{Pickle, Source};

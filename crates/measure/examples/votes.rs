@@ -1,4 +1,4 @@
-//! Scores two noisy clusters by the weighted nearest-neighbour vote: `cargo run -p measure --example knn`.
+//! Scores two noisy clusters by the weighted nearest-neighbour vote: `cargo run -p measure --example votes`.
 #![allow(clippy::disallowed_macros)] // an example prints what it found
 
 use measure::interval::{Bootstrap, accuracy_interval};
