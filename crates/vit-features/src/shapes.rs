@@ -64,18 +64,10 @@ impl Shapes {
             n_prefix: model.n_prefix(),
             has_class: model.has_class(),
             has_norm: model.has_norm(),
-            normalize: Normalize::NONE,
             grid: model.grid(size_px, size_px),
             patch_px: model.patch_px(),
-            n_classes: 0,
-            classes: Vec::new(),
-            parts: Vec::new(),
-            object_classes: Vec::new(),
-            n_train: 0,
-            n_test: 0,
             blocks: layers.blocks(depth)?,
-            seed: 0,
-            beside: Vec::new(),
+            ..Self::of_pixels(size_px)
         })
     }
 
