@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Anything that can go wrong; it is shown and ends the process.
-pub(crate) type Error = Box<dyn std::error::Error>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Name, shape and values.
 pub(crate) type Named = (String, Vec<usize>, Vec<f32>);

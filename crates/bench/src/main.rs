@@ -85,6 +85,10 @@ fn prepare(row: &str, scope: &Scope) -> Result<(), case::Error> {
 
 fn run(row: &str, scope: &Scope, threads: &str) -> Result<(), case::Error> {
     vit_ops::set_threads(threads.parse()?)?;
+    vit_ops::on_threads(|| serve(row, scope))
+}
+
+fn serve(row: &str, scope: &Scope) -> Result<(), case::Error> {
     let mut case = case_of(row, scope)?;
     case.tensors = Vec::new();
     (case.work)()?; // warm
@@ -107,7 +111,7 @@ fn run(row: &str, scope: &Scope, threads: &str) -> Result<(), case::Error> {
 /// The whole life of a process that embeds one picture: weights are read, a file decoded, one forward made.
 fn start(dir: &Path) -> Result<(), case::Error> {
     vit_ops::set_threads(std::thread::available_parallelism().map_or(1, usize::from))?;
-    let norm = pictures::embed_one(dir)?;
+    let norm = vit_ops::on_threads(|| pictures::embed_one(dir))?;
     println!("{norm}");
     Ok(())
 }

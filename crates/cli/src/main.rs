@@ -97,13 +97,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     expect::check(&expectations, &done.metrics)
 }
 
-/// Reads what is stated before the work, and prints the result after it.
+/// Reads what is stated before the work, does it on the worker threads, and prints the result after it.
 fn stated(
     common: &args::Common,
-    work: impl FnOnce() -> anyhow::Result<Done>,
+    work: impl FnOnce() -> anyhow::Result<Done> + Send,
 ) -> anyhow::Result<(Done, Vec<expect::Expectation>)> {
     let expectations = expect::parse(&common.expect)?;
-    let done = work()?;
+    // Only the first call of a process can set the number; each process has one.
+    let _ = vit_ops::set_threads(settings::n_threads(common));
+    let done = vit_ops::on_threads(work)?;
     print(&done, common.json)?;
     Ok((done, expectations))
 }

@@ -30,20 +30,19 @@ pub(crate) struct Settings {
     started: Instant,
 }
 
+/// Threads that decode and compute: as many as asked for, or as the machine has.
+pub(crate) fn n_threads(common: &Common) -> usize {
+    common.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl Settings {
-    /// Resolves the common options and starts the thread pool.
+    /// Resolves the common options.
     pub(crate) fn of(common: &Common) -> anyhow::Result<Self> {
         let device = vit_ops::device(&common.device)?;
-        let n_threads = match common.threads {
-            Some(n_threads) => n_threads,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        // Only the first call of a process can set the number; each process has one.
-        let _ = vit_ops::set_threads(n_threads);
         Ok(Self {
             device,
             device_name: common.device.clone(),
-            n_threads,
+            n_threads: n_threads(common),
             seed: common.seed.unwrap_or(0),
             max_unreadable: common.max_unreadable,
             cache: None,

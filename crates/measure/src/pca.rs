@@ -1,17 +1,20 @@
 //! Principal directions of a symmetric matrix, by repeated multiplication of a few vectors at once.
 
+use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
 /// Vectors carried beside those asked for: they take what is nearly as great, and the rest converges sooner.
 const SPARE: usize = 6;
 /// Multiplications at most.
 const MOST_ROUNDS: usize = 300;
+/// Rounds of the QR algorithm on the matrix within the block, which needs some two for each of its rows.
+const MOST_ROTATIONS: usize = 10_000;
 /// The greatest change of an eigenvalue, as a share of the greatest one, at which it has settled.
 const SETTLED: f64 = 1e-12;
 
 /// The greatest eigenvalues of a symmetric positive matrix and their directions.
 ///
-/// Block power iteration with Gram–Schmidt, then the eigenvectors within the block (Jacobi). It starts from the same
+/// Block power iteration with Gram–Schmidt, then the eigenvectors within the block. It starts from the same
 /// vectors every time, so equal matrices give equal bits. Of the two signs of a direction the one is given whose greatest
 /// entry (the first of equals) is positive.
 ///
@@ -33,7 +36,7 @@ pub fn leading_directions(matrix: ArrayView2<f64>, k: usize) -> (Array1<f64>, Ar
     let mut values = Array1::zeros(m);
     for _ in 0..MOST_ROUNDS {
         let image = basis.dot(&matrix); // [m, D]
-        let (new_values, rotation) = jacobi(image.dot(&basis.t()));
+        let (new_values, rotation) = eigen(&image.dot(&basis.t()));
         let change = values.iter().zip(&new_values).take(k).map(|(a, b): (&f64, &f64)| (a - b).abs());
         let change = change.fold(0.0, f64::max);
         let greatest = new_values.iter().copied().fold(0.0, f64::max);
@@ -97,49 +100,19 @@ fn orthonormalize(rows: &mut Array2<f64>) {
     }
 }
 
-/// Eigenvalues of a small symmetric matrix from the greatest on, and the eigenvectors as rows.
-fn jacobi(mut a: Array2<f64>) -> (Array1<f64>, Array2<f64>) {
+/// Eigenvalues of a small symmetric matrix from the greatest on, and the eigenvectors as rows; NaN where they are not found,
+/// as in a matrix of NaN.
+fn eigen(a: &Array2<f64>) -> (Array1<f64>, Array2<f64>) {
     let n = a.nrows();
     // Rounding leaves the two halves a little apart.
-    for i in 0..n {
-        for j in 0..i {
-            let mean = (a[[i, j]] + a[[j, i]]) / 2.0;
-            (a[[i, j]], a[[j, i]]) = (mean, mean);
-        }
-    }
-    let mut vectors = Array2::eye(n); // rows
-    for _ in 0..60 {
-        let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|at| a[at] * a[at]).sum();
-        let whole: f64 = a.iter().map(|x| x * x).sum();
-        if off <= 1e-30 * whole {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                if a[[p, q]] == 0.0 {
-                    continue;
-                }
-                let theta = (a[[q, q]] - a[[p, p]]) / (2.0 * a[[p, q]]);
-                let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let t = if theta == 0.0 { 1.0 } else { t };
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                for i in 0..n {
-                    let (x, y) = (a[[i, p]], a[[i, q]]);
-                    (a[[i, p]], a[[i, q]]) = (c * x - s * y, s * x + c * y);
-                }
-                for i in 0..n {
-                    let (x, y) = (a[[p, i]], a[[q, i]]);
-                    (a[[p, i]], a[[q, i]]) = (c * x - s * y, s * x + c * y);
-                    let (x, y) = (vectors[[p, i]], vectors[[q, i]]);
-                    (vectors[[p, i]], vectors[[q, i]]) = (c * x - s * y, s * x + c * y);
-                }
-            }
-        }
-    }
+    let even = DMatrix::from_fn(n, n, |i, j| (a[[i, j]] + a[[j, i]]) / 2.0);
+    let Some(found) = SymmetricEigen::try_new(even, f64::EPSILON, MOST_ROTATIONS) else {
+        return (Array1::from_elem(n, f64::NAN), Array2::from_elem((n, n), f64::NAN));
+    };
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| a[[j, j]].total_cmp(&a[[i, i]]));
-    (order.iter().map(|&i| a[[i, i]]).collect(), vectors.select(Axis(0), &order))
+    order.sort_by(|&i, &j| found.eigenvalues[j].total_cmp(&found.eigenvalues[i]));
+    let vectors = Array2::from_shape_fn((n, n), |(i, j)| found.eigenvectors[(j, order[i])]);
+    (order.iter().map(|&i| found.eigenvalues[i]).collect(), vectors)
 }
 
 #[cfg(test)]
@@ -196,7 +169,7 @@ mod tests {
                 let off = &image - &(values[i] * &directions.row(i));
                 prop_assert!(off.dot(&off).sqrt() < 1e-4 * scale, "{}", off);
             }
-            let all = jacobi(matrix.clone()).0;
+            let all = eigen(&matrix).0;
             for i in 0..3 {
                 prop_assert!((values[i] - all[i]).abs() < 1e-6 * scale, "{} {}", values, all);
             }

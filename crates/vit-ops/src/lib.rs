@@ -27,4 +27,6 @@ pub use functions::{
     cross_entropy, ema_step, gather_rows, gelu, gelu_tanh, layer_norm, linear, linear_curve, patchify,
     quick_gelu, residual, silu, sum_of_squares, unpatchify,
 };
-pub use process::{Allocator, keep_pages, kernel_path, n_threads, peak_memory_bytes, set_threads};
+pub use process::{
+    Allocator, keep_pages, kernel_path, n_threads, on_threads, peak_memory_bytes, set_threads,
+};

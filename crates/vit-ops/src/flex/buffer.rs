@@ -136,7 +136,7 @@ fn begun<S>(
             one(&mut room(), (0, spare));
         }
     } else {
-        spare.par_chunks_mut(chunk).enumerate().for_each_init(&room, one);
+        spare.par_chunks_mut(chunk).enumerate().with_max_len(1).for_each_init(&room, one);
     }
     // SAFETY: the chunks cover all `n` values, each set by `begin`.
     unsafe { values.set_len(n) };

@@ -128,19 +128,27 @@ fn threads(m: usize, n: usize, k: usize) -> Parallelism {
     if m * n * k < 64 * 64 * 64 { Parallelism::None } else { Parallelism::Rayon(0) }
 }
 
-/// Rows that one task multiplies, so that what comes before and after the product finds them in the cache. A row is the
-/// same whatever the block that it lies in.
-const BLOCK_ROWS: usize = 256;
-
-/// Whether there are blocks enough to keep many threads busy; otherwise the product itself is shared among them.
-fn in_blocks(n_rows: usize) -> bool {
-    n_rows >= 2 * BLOCK_ROWS
+/// Rows that one task multiplies, of `n`: 256, so that what comes before and after the product finds them in the cache,
+/// or of few rows the half. A row is the same whatever the block that it lies in.
+fn rows_of_block(n: usize) -> usize {
+    const USUAL: usize = 256;
+    if n >= 2 * USUAL { USUAL } else { n.div_ceil(2) }
 }
 
-/// Rows `at·BLOCK_ROWS…` of a matrix, as many as `len` values of rows of `out_width` are.
-fn block(values: &[f32], width: usize, at: usize, (len, out_width): (usize, usize)) -> View<'_> {
+/// Whether there are blocks enough to keep all threads busy; otherwise the product itself is shared among them.
+fn in_blocks(n_rows: usize) -> bool {
+    n_rows >= 128 * rayon::current_num_threads().max(2)
+}
+
+/// Rows `at·n_rows…` of a matrix, as many as `len` values of rows of `out_width` are.
+fn block(
+    values: &[f32],
+    width: usize,
+    (at, n_rows): (usize, usize),
+    (len, out_width): (usize, usize),
+) -> View<'_> {
     let n = len / out_width.max(1);
-    View::new(&values[at * BLOCK_ROWS * width..][..n * width], n, width)
+    View::new(&values[at * n_rows * width..][..n * width], n, width)
 }
 
 /// `x·Wᵀ + b`, and what `after` makes of every block of rows.
@@ -154,8 +162,9 @@ pub(super) fn forward(
     let (n, n_out) = (x.len() / n_in.max(1), bias.len());
     let weight = View::new(weight, n_out, n_in).transposed();
     if in_blocks(n) {
-        return rows_upon(bias, n, BLOCK_ROWS, |at, y| {
-            let x = block(x, n_in, at, (y.len(), n_out));
+        let rows = rows_of_block(n);
+        return rows_upon(bias, n, rows, |at, y| {
+            let x = block(x, n_in, (at, rows), (y.len(), n_out));
             matmul(y, n_out, (x, weight), 1.0, true, Parallelism::None);
             after(y);
         });
@@ -181,10 +190,11 @@ pub(super) fn forward_curve(
         return (before, y);
     }
     let weight = View::new(weight, n_out, n_in).transposed();
-    let size = (n * n_out, BLOCK_ROWS * n_out);
+    let rows = rows_of_block(n);
+    let size = (n * n_out, rows * n_out);
     let begin = |before: &mut [MaybeUninit<f32>]| copies(bias, before);
     fill_two(size, size, begin, zeros, |at, before, y| {
-        let x = block(x, n_in, at, (before.len(), n_out));
+        let x = block(x, n_in, (at, rows), (before.len(), n_out));
         matmul(before, n_out, (x, weight), 1.0, true, Parallelism::None);
         curve(before, y);
     })
@@ -201,9 +211,10 @@ pub(super) fn input_gradient(weight: &[f32], grad: &[f32], n_in: usize, n_out: u
         return vec![0.0; n * n_in];
     }
     let mut dx = Vec::with_capacity(n * n_in);
-    let blocks = dx.spare_capacity_mut()[..n * n_in].par_chunks_mut((BLOCK_ROWS * n_in).max(1));
-    blocks.enumerate().for_each(|(at, dx)| {
-        let grad = block(grad, n_out, at, (dx.len(), n_in));
+    let rows = rows_of_block(n);
+    let blocks = dx.spare_capacity_mut()[..n * n_in].par_chunks_mut((rows * n_in).max(1));
+    blocks.enumerate().with_max_len(1).for_each(|(at, dx)| {
+        let grad = block(grad, n_out, (at, rows), (dx.len(), n_in));
         new_block(dx, (grad, weight));
     });
     // SAFETY: the blocks cover all values, each written by `new_block`.
@@ -229,8 +240,9 @@ pub(super) fn input_gradient_curve(
         return (dh, dx);
     }
     let weight = View::new(weight, n_out, n_in);
-    fill_two((n * n_out, BLOCK_ROWS * n_out), (n * n_in, BLOCK_ROWS * n_in), zeros, zeros, |at, dh, dx| {
-        let here = at * BLOCK_ROWS * n_out..at * BLOCK_ROWS * n_out + dh.len();
+    let rows = rows_of_block(n);
+    fill_two((n * n_out, rows * n_out), (n * n_in, rows * n_in), zeros, zeros, |at, dh, dx| {
+        let here = at * rows * n_out..at * rows * n_out + dh.len();
         curve(&before[here.clone()], &grad[here], dh);
         matmul(dx, n_in, (View::new(dh, dh.len() / n_out, n_out), weight), 1.0, false, Parallelism::None);
     })
