@@ -19,8 +19,11 @@ const SCRATCH_BYTES: usize = 60 << 20;
 /// What the product packs for one column of a tile, and how many rows it packs beside the tile.
 const PACKED_BYTES_OF_COL: usize = 256 * size_of::<f32>();
 const PACKED_ROWS: usize = 64;
-const MAX_BLOCK_ROWS: usize = 512;
-const TILE_COLS: usize = 512;
+const MAX_BLOCK_ROWS: usize = 1024;
+const TILE_COLS: usize = 1024;
+/// Blocks of queries for each thread, where there are queries enough.
+const BLOCKS_OF_THREAD: usize = 4;
+const MIN_BLOCK_ROWS: usize = 64;
 /// Scores that are compared with the threshold at once, before any is looked at alone.
 const LANES: usize = 16;
 
@@ -95,7 +98,13 @@ pub fn l2_normalized(mut rows: Array2<f32>) -> Array2<f32> {
 /// assert_eq!(top.indices, array![[0, 2]]);
 /// ```
 pub fn top_k(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize) -> TopK {
-    search(queries, bank, k, None, Blocks::fitting(k, bank.nrows(), rayon::current_num_threads()))
+    search(
+        queries,
+        bank,
+        k,
+        None,
+        Blocks::fitting(queries.nrows(), k, bank.nrows(), rayon::current_num_threads()),
+    )
 }
 
 /// As [`top_k`], but query `q` never finds bank row `exclude[q]`: itself, when the bank holds the queries.
@@ -113,7 +122,13 @@ pub fn top_k(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize) -> TopK 
 pub fn top_k_excluding(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize, exclude: &[usize]) -> TopK {
     assert_eq!(exclude.len(), queries.nrows(), "top_k_excluding: one excluded row for each query");
     assert!(k < bank.nrows(), "top_k_excluding: k = {k} of a bank of {} rows less one", bank.nrows());
-    search(queries, bank, k, Some(exclude), Blocks::fitting(k, bank.nrows(), rayon::current_num_threads()))
+    search(
+        queries,
+        bank,
+        k,
+        Some(exclude),
+        Blocks::fitting(queries.nrows(), k, bank.nrows(), rayon::current_num_threads()),
+    )
 }
 
 /// How the product is cut up; never seen in the result.
@@ -124,13 +139,15 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// The largest blocks whose buffers, one set for each thread, fit [`SCRATCH_BYTES`].
-    fn fitting(k: usize, n: usize, n_threads: usize) -> Self {
+    /// The largest blocks whose buffers, one set for each thread, fit [`SCRATCH_BYTES`], and which give every thread of
+    /// `m` queries its share.
+    fn fitting(m: usize, k: usize, n: usize, n_threads: usize) -> Self {
         let budget = SCRATCH_BYTES / n_threads;
         let cols = (budget / 2 / PACKED_BYTES_OF_COL).saturating_sub(PACKED_ROWS).clamp(16, TILE_COLS);
         let mut blocks = Self { rows: 1, cols: cols.min(n.max(1)) };
         let spare = budget.saturating_sub(blocks.packed_bytes());
-        blocks.rows = (spare / blocks.row_bytes(k, n)).clamp(1, MAX_BLOCK_ROWS);
+        let share = m.div_ceil(BLOCKS_OF_THREAD * n_threads).max(MIN_BLOCK_ROWS);
+        blocks.rows = (spare / blocks.row_bytes(k, n)).clamp(1, MAX_BLOCK_ROWS.min(share));
         blocks
     }
 
@@ -171,6 +188,7 @@ fn search(
         .into_par_iter()
         .zip(top.scores.axis_chunks_iter_mut(Axis(0), blocks.rows))
         .zip(block_starts)
+        .with_max_len(1)
         .for_each(|((indices, scores), start)| {
             let rows = start..start + indices.nrows();
             let excluded = exclude.map(|exclude| &exclude[rows.clone()]);
@@ -297,7 +315,7 @@ impl<'a> Nearest<'a> {
         let (queries, exclude) = (self.queries, self.exclude);
         let n_threads = rayon::current_num_threads();
         let n_rows = queries.nrows().div_ceil(n_threads).clamp(1, MAX_BLOCK_ROWS);
-        self.kept.par_chunks_mut(n_rows).enumerate().for_each(|(block_idx, kept)| {
+        self.kept.par_chunks_mut(n_rows).enumerate().with_max_len(1).for_each(|(block_idx, kept)| {
             let of_block = block_idx * n_rows..block_idx * n_rows + kept.len();
             let excluded = exclude.map(|exclude| &exclude[of_block.clone()]);
             let queries = queries.slice_axis(Axis(0), Slice::from(of_block));
@@ -489,7 +507,7 @@ mod tests {
     fn buffers_of_all_threads_fit_the_promised_memory() {
         for (k, n) in [(1, 10), (20, 60_000), (1000, 1_300_000), (60_000, 60_000)] {
             for n_threads in [1, 2, 8, 64] {
-                let blocks = Blocks::fitting(k, n, n_threads);
+                let blocks = Blocks::fitting(1_000_000, k, n, n_threads);
                 let bytes = blocks.packed_bytes() + blocks.rows * blocks.row_bytes(k, n);
                 assert!(bytes * n_threads <= 64 << 20, "k {k}, n {n}: {bytes} bytes a thread of {n_threads}");
             }
