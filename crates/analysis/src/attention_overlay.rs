@@ -196,9 +196,11 @@ fn findings(acc: &AttentionOverlayAcc) -> Findings {
         data,
     ));
     findings.story.push(Block::Table("by_layer".into()));
-    findings
-        .tables
-        .push(table.note(format!("Mean over {} images; attention is the mean over heads.", acc.n_images)));
+    findings.tables.push(table.note(format!(
+        "Mean over {} images; attention is the mean over heads.{}",
+        acc.n_images,
+        acc.shown.missing()
+    )));
     findings
 }
 

@@ -62,6 +62,17 @@ impl<T> Shown<T> {
         self.settle();
     }
 
+    /// What to say of images that were chosen and did not come; nothing where all did.
+    pub(crate) fn missing(&self) -> String {
+        let came = |index: &usize| self.kept.keys().any(|(_, kept)| kept == index);
+        let missing: Vec<String> =
+            self.chosen.iter().filter(|index| !came(index)).map(usize::to_string).collect();
+        match missing.len() {
+            0 => String::new(),
+            _ => format!(" Chosen, but not among the images that were looked at: {}.", missing.join(", ")),
+        }
+    }
+
     /// The index of every image shown, and what is kept of it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.kept.iter().map(|(&(_, index), kept)| (index, kept))
@@ -124,6 +135,8 @@ mod tests {
         // Those that were chosen are shown as they were asked for; one that did not come is missing.
         let chosen = seen_of(&[70, 3, 500, 12, 8, 90], &all, 7);
         assert_eq!(indices(&chosen), [70, 3, 12, 8, 90]);
+        assert_eq!(chosen.missing(), " Chosen, but not among the images that were looked at: 500.");
+        assert_eq!(seen(&all, 7).missing(), "");
         let mut merged = seen_of(&[70, 3], &all[..30], 8);
         merged.merge(seen_of(&[70, 3], &all[30..], 8));
         assert_eq!(indices(&merged), [70, 3]);

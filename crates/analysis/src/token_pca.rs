@@ -287,8 +287,10 @@ fn findings(shapes: &Shapes, acc: &TokenPcaAcc) -> Findings {
     findings.figures.push(Figure::new("variance_share_top3", "Three directions among many", caption, data));
     findings.story.push(Block::Table("by_layer".into()));
     findings.tables.push(table.note(format!(
-        "Over {} images, at most {} patches of each. What lies along other directions is not shown by the colors.",
-        acc.n_images, acc.patches_per_image
+        "Over {} images, at most {} patches of each. What lies along other directions is not shown by the colors.{}",
+        acc.n_images,
+        acc.patches_per_image,
+        acc.shown.missing()
     )));
     findings
 }

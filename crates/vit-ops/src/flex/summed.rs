@@ -64,11 +64,23 @@ impl Layout {
 /// Adds a few columns of a row of patches to the canvas.
 #[inline(always)]
 fn lay(out: &mut [f32; STEP], share: &[f32; STEP], inside: &[f32; STEP]) {
-    let mut sums = *out;
-    for ((sum, &share), &inside) in sums.iter_mut().zip(share).zip(inside) {
-        *sum += share * inside;
+    let mut sums = [0.0; STEP];
+    for i in 0..STEP {
+        sums[i] = out[i] + share[i] * inside[i];
     }
     *out = sums;
+}
+
+/// Adds a query's rows of patches to the rows of the canvas that they fall on, the first of them at the start of `canvas`.
+#[inline(always)]
+fn lay_rows(canvas: &mut [f32], share: &[f32], inside: &[[f32; STEP]], stride: usize, w: usize, h: usize) {
+    for key_row in 0..h {
+        let (out, _) = canvas[key_row * stride..].as_chunks_mut::<STEP>();
+        let (shares, _) = share[key_row * w..].as_chunks::<STEP>();
+        for ((out, share), inside) in out.iter_mut().zip(shares).zip(inside) {
+            lay(out, share, inside);
+        }
+    }
 }
 
 /// Adds how far a row is from the anchor.
@@ -98,12 +110,8 @@ simd! {
             let keys = &row[n_prefix..];
             let mass = mass(keys);
             scaled(share, keys, if mass > 0.0 { 1.0 / mass } else { 0.0 });
-            let (top, left) = (h - 1 - patch / w, w - 1 - patch % w);
-            for (key_row, out) in canvas.chunks_exact_mut(stride).skip(top).take(h).enumerate() {
-                let (out, _) = out[left..].as_chunks_mut::<STEP>();
-                let (shares, _) = share[key_row * w..].as_chunks::<STEP>();
-                out.iter_mut().zip(shares).zip(inside).for_each(|((out, share), inside)| lay(out, share, inside));
-            }
+            let at = (h - 1 - patch / w) * stride + w - 1 - patch % w;
+            lay_rows(&mut canvas[at..], share, inside, stride, w, h);
             if sums.is_empty() {
                 continue;
             }
