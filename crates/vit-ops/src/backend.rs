@@ -338,6 +338,10 @@ pub trait VitBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         portable::attention_rolled::<Self>(mean, below, grid)
     }
+    /// `‖z‖` and `‖x − z‖` over the last dimension of `[B, T, D]`: `[B, T, 2]`.
+    fn vit_lengths(z: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::lengths::<Self>(z, x)
+    }
     /// LayerNorm over the last dimension with the biased variance.
     fn vit_layer_norm(
         x: FloatTensor<Self>,

@@ -31,4 +31,4 @@ pub use functions::{
     quick_gelu, residual, silu, sum_of_squares, unpatchify,
 };
 pub use process::{Allocator, keep_pages, kernel_path, n_threads, peak_memory_bytes, set_threads};
-pub use summary::{AttentionSummary, attention_rolled, attention_summed};
+pub use summary::{AttentionSummary, attention_rolled, attention_summed, lengths};

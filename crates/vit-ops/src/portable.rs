@@ -8,7 +8,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 mod summed;
 
-pub(crate) use summed::{attention_rolled, attention_summed};
+pub(crate) use summed::{attention_rolled, attention_summed, lengths};
 
 type F<B> = FloatTensor<B>;
 

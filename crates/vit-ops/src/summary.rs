@@ -1,4 +1,4 @@
-//! Attention that is summed up where it is made, for whoever looks at it: what is large is never kept.
+//! What is summed up where it is made, for whoever looks at it, so that nothing large is kept: attention, and lengths of tokens.
 
 use crate::functions::watched_inputs;
 use crate::{AttentionGrid, AttentionRow, AttentionWants, VitBackend};
@@ -105,4 +105,19 @@ pub fn attention_rolled(
     let (mean, below) = (mean.into_dispatch(), below.into_dispatch());
     let (rolled, found) = <Dispatch as VitBackend>::vit_attention_rolled(mean, below, grid);
     (Tensor::from_dispatch(rolled), Tensor::from_dispatch(found))
+}
+
+/// How long each token is, and how long what was added to it: `‖z‖` and `‖x − z‖`.
+///
+/// # Shapes
+/// `z` and `x`: `[B, T, D]`; result: `[B, T, 2]`
+///
+/// # Panics
+/// When the shapes differ.
+///
+/// # Source
+/// Definition; of tensors that are not differentiated.
+pub fn lengths(z: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+    assert_eq!(z.dims(), x.dims(), "lengths of what was and what became of it");
+    Tensor::from_dispatch(<Dispatch as VitBackend>::vit_lengths(z.into_dispatch(), x.into_dispatch()))
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use vit_ops::{
     AttentionGrid, AttentionWants, Curve, Gate, PatchCut, PatchOrder, attention, attention_biased,
     attention_rolled, attention_shown, attention_summed, attention_watched, centered_softmax, cross_entropy,
-    gather_rows, linear_curve, patchify, residual, sum_of_squares, unpatchify,
+    gather_rows, lengths, linear_curve, patchify, residual, sum_of_squares, unpatchify,
 };
 
 fn op_linear_curve(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
@@ -157,6 +157,22 @@ fn what_attention_sums_up_and_rollout_agree_with_their_references() {
         for (at, (fused, reference)) in found(DType::F32).iter().zip(&found(DType::F64)).enumerate() {
             assert_near(&format!("part {at} on {grid:?}"), fused, reference, 2e-5);
         }
+    }
+}
+
+#[test]
+fn lengths_agree_with_their_reference_and_have_the_worked_value() {
+    // ‖(3, 4)‖ = 5; from there to (3, 9) it is 5.
+    let row = |values: &[f64]| tensor(values, [1, 2], DType::F32).detach().reshape([1, 1, 2]);
+    let found = lengths(row(&[3.0, 4.0]), row(&[3.0, 9.0]));
+    assert_near("lengths", &values(found.flatten(0, 1)), &[5.0, 5.0], 1e-6);
+    for (tokens, width) in [(1, 1), (7, 16), (300, 37)] {
+        let found = |dtype| {
+            let of = |phase| tensor(&wave(2 * tokens * width, phase), [2 * tokens, width], dtype).detach();
+            let [z, x] = [of(0.2), of(1.1)].map(|x| x.reshape([2, tokens, width]));
+            values(lengths(z, x).flatten(0, 1))
+        };
+        assert_near("lengths", &found(DType::F32), &found(DType::F64), 2e-6);
     }
 }
 

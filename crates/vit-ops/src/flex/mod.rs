@@ -3,6 +3,7 @@
 mod attention;
 mod buffer;
 mod elementwise;
+mod lengths;
 mod linear;
 mod norm;
 mod patches;
@@ -335,6 +336,14 @@ impl VitBackend for Flex {
         let shape = mean.shape();
         let found = tensor(found, Shape::new([shape[0], 1, watched::STATISTICS]));
         (tensor(rolled, shape), found)
+    }
+
+    fn vit_lengths(z: FlexTensor, x: FlexTensor) -> FlexTensor {
+        if !all_f32(&[&z, &x]) {
+            return portable::lengths::<Self>(z, x);
+        }
+        let (z, x) = (z.to_contiguous(), x.to_contiguous());
+        tensor(lengths::lengths(values(&z), values(&x), width(&z)), with_width(&z, 2))
     }
 
     fn vit_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {

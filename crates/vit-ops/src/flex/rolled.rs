@@ -2,7 +2,7 @@
 
 use super::linear::{View, matmul};
 use super::simd::{LANES, fold, ln, simd};
-use super::summed::HeadMaps;
+use super::summed::{HeadMaps, mass};
 use super::watched::STATISTICS;
 use crate::AttentionGrid;
 use gemm::Parallelism;
@@ -11,20 +11,11 @@ use rayon::prelude::*;
 simd! {
     /// `(mean + I)` with rows divided by their sums, `[t, t]`.
     fn mix(mean: &[f32], t: usize, into: &mut [f32]) {
-        for (place, (row, into)) in mean.chunks_exact(t).zip(into.chunks_exact_mut(t)).enumerate() {
-            let mut lanes = [0.0f32; LANES];
-            let (chunks, rest) = row.as_chunks::<LANES>();
-            for chunk in chunks {
-                for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                    *lane += x;
-                }
-            }
-            for (lane, &x) in lanes.iter_mut().zip(rest) {
-                *lane += x;
-            }
-            let inverse = 1.0 / (fold(lanes) + 1.0);
-            for (into, &x) in into.iter_mut().zip(row) {
-                *into = x * inverse;
+        for place in 0..t {
+            let (row, into) = (&mean[place * t..][..t], &mut into[place * t..][..t]);
+            let inverse = 1.0 / (mass(row) + 1.0);
+            for i in 0..t {
+                into[i] = row[i] * inverse;
             }
             into[place] += inverse;
         }
@@ -34,18 +25,18 @@ simd! {
 simd! {
     /// The entropy of each row of `[rows, t]`: `−Σ p·ln p`, where `0·ln 0` is 0.
     fn entropies_of(rows: &[f32], t: usize, into: &mut [f32]) {
-        for (row, into) in rows.chunks_exact(t).zip(into) {
+        for (at, row) in rows.chunks_exact(t).enumerate() {
             let mut lanes = [0.0f32; LANES];
             let (chunks, rest) = row.as_chunks::<LANES>();
             for chunk in chunks {
-                for (lane, &p) in lanes.iter_mut().zip(chunk) {
-                    *lane += p * ln(p);
+                for i in 0..LANES {
+                    lanes[i] += chunk[i] * ln(chunk[i]);
                 }
             }
-            for (lane, &p) in lanes.iter_mut().zip(rest) {
-                *lane += p * ln(p);
+            for i in 0..rest.len() {
+                lanes[i] += rest[i] * ln(rest[i]);
             }
-            *into = -fold(lanes);
+            into[at] = -fold(lanes);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Maps of attention, summed row by row while the rows are in the cache.
 //!
-//! Sums run in f32 over the queries of a tile, at most [`TILE`](super::attention::TILE) of them, and in f64 over tiles.
+//! Sums run in f32 over the queries of a tile, at most [`TILE`](super::attention::TILE) of them, and in f64 over tiles. Loops over numbers count
+//! their places: iterators that are zipped together are not always compiled into the kernel that they stand in.
+
+#![allow(clippy::needless_range_loop, reason = "see above")]
 
 use super::simd::{LANES, fold, simd};
 use crate::{AttentionGrid, AttentionRow};
@@ -10,24 +13,25 @@ const STEP: usize = 8;
 
 /// `Σ x`, kept in sixteen lanes.
 #[inline(always)]
-fn mass(row: &[f32]) -> f32 {
+pub(super) fn mass(row: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += x;
+        for i in 0..LANES {
+            lanes[i] += chunk[i];
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += x;
+    for i in 0..rest.len() {
+        lanes[i] += rest[i];
     }
     fold(lanes)
 }
 
 #[inline(always)]
 fn add(into: &mut [f32], row: &[f32]) {
-    for (into, &x) in into.iter_mut().zip(row) {
-        *into += x;
+    let row = &row[..into.len()];
+    for i in 0..into.len() {
+        into[i] += row[i];
     }
 }
 
@@ -77,8 +81,8 @@ fn lay_rows(canvas: &mut [f32], share: &[f32], inside: &[[f32; STEP]], stride: u
     for key_row in 0..h {
         let (out, _) = canvas[key_row * stride..].as_chunks_mut::<STEP>();
         let (shares, _) = share[key_row * w..].as_chunks::<STEP>();
-        for ((out, share), inside) in out.iter_mut().zip(shares).zip(inside) {
-            lay(out, share, inside);
+        for step in 0..inside.len() {
+            lay(&mut out[step], &shares[step], &inside[step]);
         }
     }
 }
@@ -86,17 +90,20 @@ fn lay_rows(canvas: &mut [f32], share: &[f32], inside: &[[f32; STEP]], stride: u
 /// Adds how far a row is from the anchor.
 #[inline(always)]
 fn add_apart(row: &[f32], anchor: &[f32], away: &mut [f32], squares: &mut [f32]) {
-    for (((&x, &anchor), away), square) in row.iter().zip(anchor).zip(away).zip(squares) {
-        let apart = x - anchor;
-        *away += apart;
-        *square += apart * apart;
+    let n = row.len();
+    let (anchor, away, squares) = (&anchor[..n], &mut away[..n], &mut squares[..n]);
+    for i in 0..n {
+        let apart = row[i] - anchor[i];
+        away[i] += apart;
+        squares[i] += apart * apart;
     }
 }
 
 #[inline(always)]
 fn scaled(into: &mut [f32], row: &[f32], by: f32) {
-    for (into, &x) in into.iter_mut().zip(row) {
-        *into = x * by;
+    let into = &mut into[..row.len()];
+    for i in 0..row.len() {
+        into[i] = row[i] * by;
     }
 }
 
@@ -106,12 +113,13 @@ simd! {
         let HeadMaps { layout, share, inside, canvas: (canvas, _), rows: (sums, _), anchor, .. } = maps;
         let Layout { grid: AttentionGrid { n_prefix, rows: h, columns: w }, n, t, stride } = *layout;
         let (inside, _) = inside.as_chunks::<STEP>();
-        for (patch, row) in (first_patch..).zip(rows.chunks_exact(t)) {
+        for at in 0..rows.len() / t {
+            let (patch, row) = (first_patch + at, &rows[at * t..][..t]);
             let keys = &row[n_prefix..];
             let mass = mass(keys);
             scaled(share, keys, if mass > 0.0 { 1.0 / mass } else { 0.0 });
-            let at = (h - 1 - patch / w) * stride + w - 1 - patch % w;
-            lay_rows(&mut canvas[at..], share, inside, stride, w, h);
+            let from = (h - 1 - patch / w) * stride + w - 1 - patch % w;
+            lay_rows(&mut canvas[from..], share, inside, stride, w, h);
             if sums.is_empty() {
                 continue;
             }
@@ -137,9 +145,10 @@ simd! {
 simd! {
     /// Adds the sums of a tile to those of all tiles, and begins anew.
     fn settle(whole: &mut [f64], tile: &mut [f32]) {
-        for (whole, tile) in whole.iter_mut().zip(tile) {
-            *whole += f64::from(*tile);
-            *tile = 0.0;
+        let tile = &mut tile[..whole.len()];
+        for i in 0..whole.len() {
+            whole[i] += f64::from(tile[i]);
+            tile[i] = 0.0;
         }
     }
 }
@@ -288,13 +297,14 @@ simd! {
         let mut lanes = [0.0f32; LANES];
         let one = |away: f32, square: f32| ((square - away * away / heads).max(0.0) / (heads - 1.0)).sqrt();
         let ((aways, away), (squares, square)) = (away.as_chunks::<LANES>(), squares.as_chunks::<LANES>());
-        for (away, square) in aways.iter().zip(squares) {
-            for ((lane, &away), &square) in lanes.iter_mut().zip(away).zip(square) {
-                *lane += one(away, square);
+        let squares = &squares[..aways.len()];
+        for chunk in 0..aways.len() {
+            for i in 0..LANES {
+                lanes[i] += one(aways[chunk][i], squares[chunk][i]);
             }
         }
-        for ((lane, &away), &square) in lanes.iter_mut().zip(away).zip(square) {
-            *lane += one(away, square);
+        for i in 0..away.len() {
+            lanes[i] += one(away[i], square[i]);
         }
         fold(lanes)
     }

@@ -14,12 +14,12 @@ pub(super) const STATISTICS: usize = 4;
 simd! {
     /// Softmax of each row of `[rows, t]` in place, and the entropy of each: `ln Z − Σ p·(s − max)`.
     fn softmax_with_entropy(scores: &mut [f32], t: usize, entropies: &mut [f32]) {
-        for (row, entropy) in scores.chunks_exact_mut(t).zip(entropies) {
+        for (at, row) in scores.chunks_exact_mut(t).enumerate() {
             let mut greatest = [f32::NEG_INFINITY; LANES];
             let (chunks, rest) = row.as_chunks::<LANES>();
             for chunk in chunks {
-                for (lane, &value) in greatest.iter_mut().zip(chunk) {
-                    *lane = if value > *lane { value } else { *lane };
+                for lane in 0..LANES {
+                    greatest[lane] = if chunk[lane] > greatest[lane] { chunk[lane] } else { greatest[lane] };
                 }
             }
             let max = greatest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
@@ -46,7 +46,7 @@ simd! {
             for value in row.iter_mut() {
                 *value *= inverse;
             }
-            *entropy = z.ln() - along * inverse;
+            entropies[at] = z.ln() - along * inverse;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What attention that is watched tells beside each head's numbers, and rollout, of Burn's own primitives.
+//! What attention that is watched tells beside each head's numbers, rollout, and lengths, of Burn's own primitives.
 
 use super::{F, attention_shown, beside, statistics};
 use crate::{AttentionGrid, AttentionWants};
@@ -123,4 +123,10 @@ pub(crate) fn attention_rolled<B: Backend>(mean: F<B>, below: F<B>, grid: Attent
     };
     let found = statistics::<B>(B::float_reshape(rolled.clone(), Shape::new([b, 1, t, t])), grid);
     (rolled, found)
+}
+
+pub(crate) fn lengths<B: Backend>(z: F<B>, x: F<B>) -> F<B> {
+    let length = |x: F<B>| B::float_sqrt(B::float_sum_dim(B::float_mul(x.clone(), x), 2)); // [B, T, 1]
+    let between = B::float_sub(x, z.clone());
+    B::float_cat(vec![length(z), length(between)], 2)
 }
