@@ -183,6 +183,21 @@ fn every_probe_and_analysis_studies_a_model_without_class_token_and_one_with_reg
     }
 }
 
+#[test]
+fn every_figure_of_an_analysis_says_how_it_is_read_and_what_it_cannot_tell() {
+    let trial = StudyTrial::new();
+    let says_two_things = |caption: &str| caption.ends_with('.') && caption.contains(". ");
+    for row in ANALYSES {
+        let found = trial.findings(row, &small(row), 16, 0);
+        let figures = found.figures.iter().map(|figure| (&figure.name, &figure.caption));
+        let pictures = found.showcases.iter().map(|showcase| (&showcase.name, &showcase.caption));
+        for (name, caption) in figures.chain(pictures) {
+            assert!(says_two_things(caption), "`{}`, figure `{name}`: {caption}", row.info.name);
+        }
+        assert!(found.tables.iter().all(|table| !table.columns.is_empty()), "`{}`", row.info.name);
+    }
+}
+
 /// The accuracies that a probe finds on the test side.
 fn top1s(trial: &StudyTrial, row: &StudyEntry) -> Vec<f64> {
     let findings = trial.findings(row, &small(row), 16, 0);

@@ -13,7 +13,7 @@ use toml::Table;
 use vit_core::{Grid, Seen, Site};
 use vit_data::{Query, Truth};
 use vit_features::{BatchInfo, Findings, Numbers, Part, Place, Role, Select, Shapes, StudyEntry, Taken};
-use vit_ops::AttentionGrid;
+use vit_ops::{AttentionGrid, AttentionSummary, AttentionWants};
 
 fn row(rows: &'static [StudyEntry], name: &str) -> &'static StudyEntry {
     rows.iter().find(|row| row.info.name == name).unwrap_or_else(|| panic!("no row `{name}`"))
@@ -105,18 +105,47 @@ fn the_retrieval_row_gives_the_golden_scores_of_revisited_oxford_in_every_setup(
     }
 }
 
-/// What the kernel tells of given attention `[B, heads, T, T]`: with queries and keys of zero, its logarithm as the bias
-/// makes softmax give it back.
-fn statistics(attention: &HostTensor, grid: AttentionGrid) -> Tensor<4> {
+/// What the kernel tells of given attention `[B, heads, T, T]`, by site of block 0: with queries and keys of zero, its logarithm
+/// as the bias makes softmax give it back.
+fn told(attention: &HostTensor, grid: AttentionGrid) -> Vec<(fn(usize) -> Site, Tensor<4>)> {
     let &[_, heads, t, _] = attention.shape.as_slice() else { panic!("attention has four dimensions") };
     let device = vit_ops::cpu_device();
+    let wants = AttentionWants { maps: true, over_heads: true, ..AttentionWants::default() };
     let of_image = |values: &[f64]| {
         let logs = values.iter().map(|&p| p.max(1e-35).ln()).collect();
         let bias = HostTensor::new([heads, t, t], logs).on::<3>(&device);
         let qkv = Tensor::zeros([1, t, 3 * heads], &device);
-        vit_ops::attention_watched(qkv, Some(bias), heads, grid).1.reshape([1, heads, 1, 4])
+        vit_ops::attention_summed(qkv, Some(bias), heads, grid, wants)
     };
-    Tensor::cat(attention.values.chunks(heads * t * t).map(of_image).collect(), 0)
+    let images: Vec<AttentionSummary> = attention.values.chunks(heads * t * t).map(of_image).collect();
+    type Part = fn(&AttentionSummary) -> Tensor<4>;
+    let parts: [(fn(usize) -> Site, Part); 5] = [
+        (Site::AttentionStatistics, |of| of.statistics.clone().unsqueeze_dim(2)),
+        (Site::AttentionRows, |of| of.rows.clone().expect("wanted")),
+        (Site::AttentionAligned, |of| of.aligned.clone().expect("wanted")),
+        (Site::AttentionMean, |of| of.mean.clone().expect("wanted")),
+        (Site::AttentionSpread, |of| of.spread.clone().expect("wanted")),
+    ];
+    parts.map(|(site, part)| (site, Tensor::cat(images.iter().map(part).collect(), 0))).into()
+}
+
+/// Shows a study what is told of attention at a block, where it wants it.
+fn show_attention(
+    study: &mut dyn vit_features::Opened,
+    block: usize,
+    attention: &HostTensor,
+    grid: AttentionGrid,
+    info: &BatchInfo,
+) {
+    for (site, tensor) in told(attention, grid) {
+        let (site, seen) = (site(block), Seen::Heads(tensor));
+        if study.needs().sites.contains(&site) {
+            study.see(site, &seen, info).unwrap();
+        }
+        if study.needs().numbers.contains(&site) {
+            study.see_numbers(site, &Numbers::of(seen), info).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -149,8 +178,7 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             boxes: &[],
         };
         let grid = AttentionGrid { n_prefix, rows: sides[0], columns: sides[1] };
-        let told = Numbers::of(Seen::Heads(statistics(attention, grid)));
-        study.see_numbers(Site::AttentionStatistics(0), &told, &info).unwrap();
+        show_attention(&mut *study, 0, attention, grid, &info);
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
         let metrics = study.finish().unwrap().metrics;
         let golden = [
@@ -244,9 +272,9 @@ fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: 
         truths: &[],
         boxes: &[],
     };
+    let grid = AttentionGrid { n_prefix, rows: grid.rows, columns: grid.columns };
     for (block, attention) in blocks.iter().enumerate() {
-        let seen = Numbers::of(Seen::Heads(attention.on(&vit_ops::cpu_device())));
-        study.see_numbers(Site::Attention(block), &seen, &info).unwrap();
+        show_attention(&mut *study, block, attention, grid, &info);
     }
     study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
     study.finish().unwrap()

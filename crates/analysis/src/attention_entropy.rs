@@ -1,15 +1,17 @@
 //! How broadly does each head look, and does it look alike from everywhere?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
-use measure::attention::{TokenGrid, deviation_over_heads, deviation_over_queries, entropy_nats, share};
+use crate::attention_on_host::{Rows, by_head, needs_attention, needs_images, token_grid};
+use measure::attention::TokenGrid;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, ScatterPlot, Series,
     Table,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use vit_core::Site;
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
+use vit_ops::AttentionRow;
 
 /// Which column is read for the share on the class token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,32 +71,59 @@ pub struct AttentionEntropyAcc {
     head_deviation: BTreeMap<usize, f64>,
 }
 
-impl Accumulate for AttentionEntropyAcc {
-    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
-            return Ok(());
-        };
-        let view = by_head(AttentionEntropy::INFO.name, seen)?;
-        let (b, heads, _, _) = view.dim();
-        let entropy = entropy_nats(view);
-        let class = self.class_column;
-        let on_class = share(view, self.grid, class..class + self.n_class);
-        let on_registers = share(view, self.grid, self.n_class..self.grid.n_prefix);
-        let over_queries = deviation_over_queries(view, self.grid);
-        let sums = self.by_head.entry(block).or_insert_with(|| vec![Sums::default(); heads]);
+impl AttentionEntropyAcc {
+    fn sums(&mut self, block: usize, heads: usize) -> &mut Vec<Sums> {
+        self.by_head.entry(block).or_insert_with(|| vec![Sums::default(); heads])
+    }
+
+    /// Entropies of every head, the first of its numbers.
+    fn add_entropies(&mut self, block: usize, seen: &Numbers) -> Result<(), StudyError> {
+        let numbers = by_head(AttentionEntropy::INFO.name, seen)?;
+        let (b, heads, _, _) = numbers.dim();
+        let sums = self.sums(block, heads);
         for image in 0..b {
             for (head, sum) in sums.iter_mut().enumerate() {
-                let at = [image, head];
-                sum.entropy += entropy[at];
-                sum.entropy_squared += entropy[at] * entropy[at];
-                sum.cls_share += on_class[at];
-                sum.register_share += on_registers[at];
-                sum.position_deviation += over_queries[at];
+                let entropy = f64::from(numbers[[image, head, 0, 0]]);
+                sum.entropy += entropy;
+                sum.entropy_squared += entropy * entropy;
             }
         }
-        let over_heads = self.head_deviation.entry(block).or_default();
-        deviation_over_heads(view, self.grid).iter().for_each(|deviation| *over_heads += deviation);
         Ok(())
+    }
+
+    /// What patches give to prefix tokens, and how far their rows are apart.
+    fn add_rows(&mut self, block: usize, seen: &Numbers) -> Result<(), StudyError> {
+        let rows = Rows::of(AttentionEntropy::INFO.name, seen)?;
+        let (grid, class, n_class) = (self.grid, self.class_column, self.n_class);
+        let (b, heads) = rows.dim();
+        let sums = self.sums(block, heads);
+        for image in 0..b {
+            for (head, sum) in sums.iter_mut().enumerate() {
+                let mean = rows.get(image, head, AttentionRow::Patches);
+                let share = |keys: Range<usize>| keys.map(|key| f64::from(mean[key])).sum::<f64>();
+                sum.cls_share += share(class..class + n_class);
+                sum.register_share += share(n_class..grid.n_prefix);
+                let deviations = rows.patches(image, head, AttentionRow::Deviation, grid);
+                let deviation: f64 = deviations.iter().map(|&x| f64::from(x)).sum();
+                sum.position_deviation += deviation / grid.n_patches() as f64;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Accumulate for AttentionEntropyAcc {
+    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
+        match (site, info.role) {
+            (Site::AttentionStatistics(block), Role::Test) => self.add_entropies(block, seen),
+            (Site::AttentionRows(block), Role::Test) => self.add_rows(block, seen),
+            (Site::AttentionSpread(block), Role::Test) => {
+                let over_heads = self.head_deviation.entry(block).or_default();
+                seen.values.iter().for_each(|&spread| *over_heads += f64::from(spread));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn batch(&mut self, taken: &Taken) -> Result<(), StudyError> {
@@ -133,7 +162,9 @@ impl Study for AttentionEntropy {
 
     fn needs(_: &AttentionEntropyConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let sites = [Site::AttentionStatistics, Site::AttentionRows, Site::AttentionSpread];
+        let of_block = |&block: &usize| sites.map(|site| site(block));
+        let numbers = shapes.blocks.iter().flat_map(of_block).collect();
         Ok(Needs { numbers, ..Needs::default() })
     }
 
@@ -281,8 +312,10 @@ mod tests {
         };
         for (compat, expected) in [(Compat::None, 0.375), (Compat::VitAnalysis, 0.4375)] {
             let mut acc = AttentionEntropy::open(&AttentionEntropyConfig { compat }, &shapes);
-            let rows = vec![0.0f32, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.625, 0.125];
-            let attention = Numbers { shape: vec![1, 1, 3, 3], values: Arc::new(rows) };
+            // Of the patches (.5, .25, .25) and (.25, .625, .125) the mean; the other rows do not matter here.
+            let mut rows = vec![0.0f32; AttentionRow::N * 3];
+            rows[AttentionRow::Patches as usize * 3..][..3].copy_from_slice(&[0.375, 0.4375, 0.1875]);
+            let told = Numbers { shape: vec![1, 1, AttentionRow::N, 3], values: Arc::new(rows) };
             let info = BatchInfo {
                 model: 0,
                 role: Role::Test,
@@ -292,7 +325,7 @@ mod tests {
                 truths: &[],
                 boxes: &[],
             };
-            acc.see_numbers(Site::Attention(0), &attention, &info).expect("floats");
+            acc.see_numbers(Site::AttentionRows(0), &told, &info).expect("floats");
             assert_eq!(acc.by_head[&0][0].cls_share, expected, "{compat:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Where in the image does each head look, whatever the image?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
-use measure::aggregated::{Queries, add_mean_rows};
+use crate::attention_on_host::{Rows, needs_attention, needs_images, token_grid};
+use measure::aggregated::Queries;
 use measure::attention::TokenGrid;
 use ndarray::Array2;
 use report::{
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_core::Site;
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
+use vit_ops::AttentionRow;
 
 /// The options of [`AttentionMaps`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,16 @@ const KINDS: [(Queries, &str); 4] = [
     (Queries::PatchesAlone, "patches_alone"),
 ];
 
+/// The row that is told of queries of a kind.
+fn row_of(queries: Queries) -> AttentionRow {
+    match queries {
+        Queries::All => AttentionRow::All,
+        Queries::Class => AttentionRow::First,
+        Queries::Patches => AttentionRow::Patches,
+        Queries::PatchesAlone => AttentionRow::PatchesAlone,
+    }
+}
+
 /// Sums `[heads, T]` per block and kind of queries; memory does not grow with the number of images.
 #[derive(Serialize, Deserialize)]
 pub struct AttentionMapsAcc {
@@ -49,16 +60,23 @@ pub struct AttentionMapsAcc {
 
 impl Accumulate for AttentionMapsAcc {
     fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
+        let (Site::AttentionRows(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = by_head(AttentionMaps::INFO.name, seen)?;
-        let (heads, n_kinds) = (values.dim().1, self.kinds.len());
+        let rows = Rows::of(AttentionMaps::INFO.name, seen)?;
+        let ((b, heads), n_kinds) = (rows.dim(), self.kinds.len());
         let maps = self
             .by_block
             .entry(block)
             .or_insert_with(|| vec![Array2::zeros((heads, self.grid.n_tokens())); n_kinds]);
-        add_mean_rows(values, self.grid, &self.kinds, maps);
+        for (&queries, map) in self.kinds.iter().zip(maps) {
+            for image in 0..b {
+                for (head, mut sums) in map.outer_iter_mut().enumerate() {
+                    let row = rows.get(image, head, row_of(queries));
+                    sums.iter_mut().zip(row).for_each(|(sum, &share)| *sum += f64::from(share));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -91,7 +109,7 @@ impl Study for AttentionMaps {
 
     fn needs(_: &AttentionMapsConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let numbers = shapes.blocks.iter().map(|&block| Site::AttentionRows(block)).collect();
         Ok(Needs { numbers, ..Needs::default() })
     }
 

@@ -1,7 +1,7 @@
 //! In which direction does each head look, and what kind of head is it?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
-use measure::aligned::{HeadKind, HeadShape, add_aligned_maps};
+use crate::attention_on_host::{Rows, by_head, needs_attention, needs_images, token_grid};
+use measure::aligned::{HeadKind, HeadShape};
 use measure::attention::TokenGrid;
 use ndarray::{Array2, Array3, Axis};
 use report::{
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_core::Site;
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
+use vit_ops::AttentionRow;
 
 /// The options of [`AttentionOffset`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ impl Recipe for AttentionOffsetConfig {
 /// Walmer et al., Teaching Matters (aligned maps, offset, and the kinds, which they tell by eye; the criteria are ours).
 pub struct AttentionOffset;
 
-/// Sums of one block: `[heads, 2h − 1, 2w − 1]` and `[heads, N]`.
+/// Sums over images of one block, each a mean over queries: `[heads, 2h − 1, 2w − 1]` and `[heads, N]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Maps {
     aligned: Array3<f64>,
@@ -59,16 +60,32 @@ pub struct AttentionOffsetAcc {
 
 impl Accumulate for AttentionOffsetAcc {
     fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
-            return Ok(());
-        };
-        let values = by_head(AttentionOffset::INFO.name, seen)?;
-        let (grid, heads) = (self.grid, values.dim().1);
-        let maps = self.by_block.entry(block).or_insert_with(|| Maps {
+        let grid = self.grid;
+        let none_of = |heads: usize| Maps {
             aligned: Array3::zeros((heads, 2 * grid.h - 1, 2 * grid.w - 1)),
             common: Array2::zeros((heads, grid.n_patches())),
-        });
-        add_aligned_maps(values, grid, &mut maps.aligned, &mut maps.common);
+        };
+        match (site, info.role) {
+            (Site::AttentionAligned(block), Role::Test) => {
+                let aligned = by_head(AttentionOffset::INFO.name, seen)?;
+                let maps = self.by_block.entry(block).or_insert_with(|| none_of(aligned.dim().1));
+                for image in aligned.outer_iter() {
+                    maps.aligned.zip_mut_with(&image, |sum, &share| *sum += f64::from(share));
+                }
+            }
+            (Site::AttentionRows(block), Role::Test) => {
+                let rows = Rows::of(AttentionOffset::INFO.name, seen)?;
+                let (b, heads) = rows.dim();
+                let maps = self.by_block.entry(block).or_insert_with(|| none_of(heads));
+                for image in 0..b {
+                    for (head, mut sums) in maps.common.outer_iter_mut().enumerate() {
+                        let row = rows.patches(image, head, AttentionRow::PatchesAlone, grid);
+                        sums.iter_mut().zip(row).for_each(|(sum, &share)| *sum += f64::from(share));
+                    }
+                }
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -104,7 +121,8 @@ impl Study for AttentionOffset {
 
     fn needs(_: &AttentionOffsetConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let of_block = |&block: &usize| [Site::AttentionRows(block), Site::AttentionAligned(block)];
+        let numbers = shapes.blocks.iter().flat_map(of_block).collect();
         Ok(Needs { numbers, ..Needs::default() })
     }
 
@@ -244,7 +262,7 @@ fn add_maps(
     heads: &[Head],
     findings: &mut Findings,
 ) {
-    let scale = 1.0 / (acc.n_images * acc.grid.n_patches()) as f64;
+    let scale = 1.0 / acc.n_images as f64;
     let (rows, columns) = (2 * acc.grid.h - 1, 2 * acc.grid.w - 1);
     let n_heads = acc.by_block.values().next().map_or(0, |maps| maps.aligned.dim().0);
     let all = acc.by_block.values().flat_map(|maps| maps.aligned.iter());

@@ -1,10 +1,11 @@
-//! One block's attention over one batch as an array; what analyses refuse alike.
+//! What is told of one block's attention over one batch, as arrays; what analyses refuse alike.
 
 use measure::attention::TokenGrid;
 use ndarray::ArrayView4;
 use vit_features::{Numbers, Shapes, StudyError};
+use vit_ops::AttentionRow;
 
-/// Attention `[B, heads, T, T]`, or another site per head, as an array; studies reduce it and keep sums.
+/// The numbers of a site per head as an array; studies keep sums of them.
 ///
 /// # Errors
 /// When it is not per head.
@@ -18,6 +19,49 @@ pub(crate) fn by_head<'a>(study: &str, seen: &'a Numbers) -> Result<ArrayView4<'
         return Err(wrong(format!("{:?}", seen.shape)));
     };
     ArrayView4::from_shape((b, heads, rows, columns), &seen.values).map_err(|error| wrong(error.to_string()))
+}
+
+/// The rows that are told of each head of each image.
+pub(crate) struct Rows<'a> {
+    n_images: usize,
+    n_heads: usize,
+    n_tokens: usize,
+    values: &'a [f32],
+}
+
+impl<'a> Rows<'a> {
+    /// Of the numbers of [`vit_core::Site::AttentionRows`].
+    ///
+    /// # Errors
+    /// When they are others.
+    pub(crate) fn of(study: &str, seen: &'a Numbers) -> Result<Self, StudyError> {
+        match seen.shape.as_slice() {
+            &[n_images, n_heads, AttentionRow::N, n_tokens] => {
+                Ok(Self { n_images, n_heads, n_tokens, values: &seen.values })
+            }
+            other => Err(StudyError::Value {
+                study: study.to_owned(),
+                expected: format!("rows of every head, [B, heads, {}, T]", AttentionRow::N),
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// Images and heads.
+    pub(crate) fn dim(&self) -> (usize, usize) {
+        (self.n_images, self.n_heads)
+    }
+
+    /// One row over all tokens, `[T]`.
+    pub(crate) fn get(&self, image: usize, head: usize, row: AttentionRow) -> &'a [f32] {
+        let at = (image * self.n_heads + head) * AttentionRow::N + row as usize;
+        &self.values[at * self.n_tokens..(at + 1) * self.n_tokens]
+    }
+
+    /// One row over the patches, `[N]`.
+    pub(crate) fn patches(&self, image: usize, head: usize, row: AttentionRow, grid: TokenGrid) -> &'a [f32] {
+        &self.get(image, head, row)[grid.n_prefix..]
+    }
 }
 
 /// Where the patches of a model stand among its tokens.

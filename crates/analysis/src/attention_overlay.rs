@@ -1,9 +1,8 @@
 //! Where does the class token look in single images?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
+use crate::attention_on_host::{Rows, needs_attention, needs_images, token_grid};
 use crate::shown::Shown;
 use measure::attention::TokenGrid;
-use ndarray::{ArrayView3, Axis, Slice};
 use report::{Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ use vit_features::{
     Accumulate, BatchInfo, Findings, Maps, Needs, Numbers, PatchMap, Role, Shapes, Showcase, Study,
     StudyError, Taken,
 };
+use vit_ops::AttentionRow;
 
 /// The options of [`AttentionOverlay`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,13 +20,16 @@ use vit_features::{
 pub struct AttentionOverlayConfig {
     /// Images that are shown; the same ones for every model.
     pub n_shown: usize,
+    /// The places in the data set of the images that are shown, in place of `n_shown` drawn ones; those that are not looked at are
+    /// left out.
+    pub images: Vec<usize>,
     /// Layers that are shown, spread over those looked at; the last one is always among them.
     pub n_layers: usize,
 }
 
 impl Default for AttentionOverlayConfig {
     fn default() -> Self {
-        Self { n_shown: 6, n_layers: 4 }
+        Self { n_shown: 6, images: Vec::new(), n_layers: 4 }
     }
 }
 
@@ -75,31 +78,27 @@ fn spread(blocks: &[usize], n: usize) -> Vec<usize> {
 }
 
 /// The patches' shares of one image: the class token's row or the mean patch's, mean over heads, `[N]`.
-fn map_of(attention: ArrayView3<f32>, grid: TokenGrid, has_class: bool) -> Vec<f64> {
-    let (heads, tokens, _) = attention.dim();
-    let queries = if has_class { 0..1 } else { grid.n_prefix..tokens };
-    let n = (heads * queries.len()) as f64;
+fn map_of(rows: &Rows, image: usize, grid: TokenGrid, has_class: bool) -> Vec<f64> {
+    let row = if has_class { AttentionRow::First } else { AttentionRow::Patches };
+    let (_, heads) = rows.dim();
     let mut map = vec![0.0; grid.n_patches()];
-    for head in attention.outer_iter() {
-        for query in queries.clone() {
-            let row = head.index_axis_move(Axis(0), query);
-            let shares = row.slice_axis_move(Axis(0), Slice::from(grid.n_prefix..));
-            map.iter_mut().zip(shares).for_each(|(sum, &share)| *sum += f64::from(share));
-        }
+    for head in 0..heads {
+        let shares = rows.patches(image, head, row, grid);
+        map.iter_mut().zip(shares).for_each(|(sum, &share)| *sum += f64::from(share));
     }
-    map.iter_mut().for_each(|sum| *sum /= n);
+    map.iter_mut().for_each(|sum| *sum /= heads as f64);
     map
 }
 
 impl Accumulate for AttentionOverlayAcc {
     fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
+        let (Site::AttentionRows(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = by_head(AttentionOverlay::INFO.name, seen)?;
+        let rows = Rows::of(AttentionOverlay::INFO.name, seen)?;
         let wanted = self.shown.wanted(info);
-        for (at, attention) in values.outer_iter().enumerate() {
-            let map = map_of(attention, self.grid, self.has_class);
+        for at in 0..rows.dim().0 {
+            let map = map_of(&rows, at, self.grid, self.has_class);
             let (whole, most) = (map.iter().sum::<f64>(), map.iter().copied().fold(0.0, f64::max));
             *self.peaks.entry(block).or_default() += if whole > 0.0 { most / whole } else { 0.0 };
             if self.chosen.contains(&block) && wanted.contains(&at) {
@@ -139,7 +138,7 @@ impl Study for AttentionOverlay {
 
     fn needs(_: &AttentionOverlayConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let numbers = shapes.blocks.iter().map(|&block| Site::AttentionRows(block)).collect();
         Ok(Needs { numbers, ..Needs::default() })
     }
 
@@ -150,7 +149,7 @@ impl Study for AttentionOverlay {
             chosen: spread(&shapes.blocks, config.n_layers),
             n_images: 0,
             peaks: BTreeMap::new(),
-            shown: Shown::new(shapes.seed, config.n_shown),
+            shown: Shown::new(shapes.seed, config.n_shown, &config.images),
         }
     }
 
@@ -197,9 +196,11 @@ fn findings(acc: &AttentionOverlayAcc) -> Findings {
         data,
     ));
     findings.story.push(Block::Table("by_layer".into()));
-    findings
-        .tables
-        .push(table.note(format!("Mean over {} images; attention is the mean over heads.", acc.n_images)));
+    findings.tables.push(table.note(format!(
+        "Mean over {} images; attention is the mean over heads.{}",
+        acc.n_images,
+        acc.shown.missing()
+    )));
     findings
 }
 
@@ -234,7 +235,7 @@ fn showcase(acc: &AttentionOverlayAcc, whose: &str) -> Showcase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::Array3;
+    use std::sync::Arc;
 
     #[test]
     fn layers_are_spread_and_the_last_is_among_them() {
@@ -247,18 +248,21 @@ mod tests {
 
     #[test]
     fn a_map_is_the_row_of_the_class_token_or_of_the_mean_patch_over_heads() {
-        // Two heads, a class token and two patches: the class token gives .2 and .4, .6 and .0; patches give evenly.
+        // Two heads, a class token and two patches: the class token gives .2 and .4, .6 and .0; the mean patch .3 and .5, .3 and .1.
         let grid = TokenGrid { n_prefix: 1, h: 1, w: 2 };
-        let even = 1.0 / 3.0;
-        let rows = vec![
-            0.4, 0.2, 0.4, even, even, even, 0.2, 0.1, 0.7, 0.4, 0.6, 0.0, even, even, even, 0.0, 0.5, 0.5,
-        ];
-        let attention = Array3::from_shape_vec((2, 3, 3), rows).expect("18 numbers");
+        let mut values = vec![0.0f32; 2 * AttentionRow::N * 3];
+        for (head, first, patches) in
+            [(0, [0.4, 0.2, 0.4], [0.2, 0.3, 0.5]), (1, [0.4, 0.6, 0.0], [0.6, 0.3, 0.1])]
+        {
+            for (row, of_row) in [(AttentionRow::First, first), (AttentionRow::Patches, patches)] {
+                values[(head * AttentionRow::N + row as usize) * 3..][..3].copy_from_slice(&of_row);
+            }
+        }
+        let told = Numbers { shape: vec![1, 2, AttentionRow::N, 3], values: Arc::new(values) };
+        let rows = Rows::of("attention-overlay", &told).expect("rows");
         let near =
             |ours: Vec<f64>, expected: [f64; 2]| ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7);
-        assert!(near(map_of(attention.view(), grid, true), [0.4, 0.2]));
-        // Rows 1 and 2 of both heads: (1/3 + .1 + 1/3 + .5) / 4 and (1/3 + .7 + 1/3 + .5) / 4.
-        let thirds = 2.0 / 3.0;
-        assert!(near(map_of(attention.view(), grid, false), [(thirds + 0.6) / 4.0, (thirds + 1.2) / 4.0]));
+        assert!(near(map_of(&rows, 0, grid, true), [0.4, 0.2]));
+        assert!(near(map_of(&rows, 0, grid, false), [0.3, 0.3]));
     }
 }

@@ -1,16 +1,17 @@
 //! Where does what a token has become come from, when attention of all layers is multiplied up?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
-use measure::attention::{TokenGrid, entropy_nats, mean_distance_unit_square};
-use measure::rollout::rollout;
-use ndarray::{Array1, Array3, Axis};
+use crate::attention_on_host::{needs_attention, needs_images, token_grid};
+use burn::tensor::Tensor;
+use measure::attention::TokenGrid;
+use ndarray::Array1;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::Site;
+use vit_core::{Seen, Site};
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
+use vit_ops::{AttentionGrid, attention_rolled};
 
 /// The options of [`AttentionRollout`]; there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,34 +52,37 @@ pub struct AttentionRolloutAcc {
     by_block: BTreeMap<usize, Sums>,
     /// `[B, T, T]` up to the last block seen.
     #[serde(skip)]
-    so_far: Option<Array3<f64>>,
+    so_far: Option<Tensor<3>>,
 }
 
 impl Accumulate for AttentionRolloutAcc {
-    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Site::AttentionMean(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
-        let values = by_head(AttentionRollout::INFO.name, seen)?;
-        let below = self.so_far.take();
-        let rolled = rollout(values, below.as_ref());
+        let mean = seen.clone().heads();
+        let [b, _, t, _] = mean.dims();
+        let mean = mean.reshape([b, t, t]);
+        let TokenGrid { n_prefix, h, w } = self.grid;
+        let grid = AttentionGrid { n_prefix, rows: h, columns: w };
+        let (rolled, found) = attention_rolled(mean, self.so_far.take(), grid);
         if self.blocks.contains(&block) {
-            let maps = rolled.mapv(|share| share as f32).insert_axis(Axis(1)); // [B, 1, T, T]
+            let row = match self.has_class {
+                true => rolled.clone().slice([0..b, 0..1, 0..t]),
+                false => rolled.clone().slice([0..b, n_prefix..t, 0..t]).mean_dim(1),
+            };
             let sums = self.by_block.entry(block).or_insert_with(|| Sums {
-                row: Array1::zeros(self.grid.n_tokens()),
+                row: Array1::zeros(t),
                 entropy: 0.0,
                 distance: 0.0,
             });
-            entropy_nats(maps.view()).iter().for_each(|entropy| sums.entropy += entropy);
-            mean_distance_unit_square(maps.view(), self.grid).iter().for_each(|far| sums.distance += far);
-            for image in rolled.outer_iter() {
-                if self.has_class {
-                    sums.row += &image.row(0);
-                } else {
-                    let patches = image.outer_iter().skip(self.grid.n_prefix);
-                    let n = self.grid.n_patches() as f64;
-                    patches.for_each(|row| sums.row.zip_mut_with(&row, |sum, &share| *sum += share / n));
-                }
+            // Entropy, share of the first token, distance on the unit square and in patches.
+            for numbers in Numbers::of(Seen::Tokens(found)).values.chunks_exact(4) {
+                sums.entropy += f64::from(numbers[0]);
+                sums.distance += f64::from(numbers[2]);
+            }
+            for row in Numbers::of(Seen::Tokens(row)).values.chunks_exact(t) {
+                sums.row.iter_mut().zip(row).for_each(|(sum, &share)| *sum += f64::from(share));
             }
         }
         self.so_far = Some(rolled);
@@ -121,7 +125,7 @@ impl Study for AttentionRollout {
         needs_attention(Self::INFO.name, shapes)?;
         // The product runs from the first block, whichever are told.
         let last = shapes.blocks.iter().max().copied().unwrap_or(0);
-        Ok(Needs { numbers: (0..=last).map(Site::Attention).collect(), ..Needs::default() })
+        Ok(Needs { sites: (0..=last).map(Site::AttentionMean).collect(), ..Needs::default() })
     }
 
     fn open(_: &AttentionRolloutConfig, shapes: &Shapes) -> AttentionRolloutAcc {

@@ -1,15 +1,14 @@
 //! What weighs more in a block's output: what came in, or what the block adds?
 
 use crate::attention_on_host::needs_images;
-use measure::lengths::lengths;
+use burn::tensor::Tensor;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
-use vit_core::Site;
+use vit_core::{Seen, Site};
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
 
 /// The options of [`ResidualRatio`]; there are none.
@@ -59,7 +58,7 @@ pub struct ResidualRatioAcc {
     sums: BTreeMap<(usize, Branch), Vec<f64>>,
     /// The stream as it was last seen in this batch, `[B, T, D]`.
     #[serde(skip)]
-    stream: Option<(Site, Arc<Vec<f32>>)>,
+    stream: Option<(Site, Tensor<3>)>,
 }
 
 /// What enters a block.
@@ -69,10 +68,12 @@ fn input_of(block: usize) -> Site {
 
 impl ResidualRatioAcc {
     /// Adds the ratios of a branch that made `after` of `before`.
-    fn add(&mut self, at: (usize, Branch), before: &[f32], after: &[f32], [_, t, d]: [usize; 3]) {
+    fn add(&mut self, at: (usize, Branch), before: Tensor<3>, after: Tensor<3>) {
+        let t = after.dims()[1];
         let sums = self.sums.entry(at).or_insert_with(|| vec![0.0; t]);
-        for (place, (before, after)) in before.chunks_exact(d).zip(after.chunks_exact(d)).enumerate() {
-            let (skip, added) = lengths(before, after);
+        let lengths = Numbers::of(Seen::Tokens(vit_ops::lengths(before, after)));
+        for (place, both) in lengths.values.chunks_exact(2).enumerate() {
+            let (skip, added) = (f64::from(both[0]), f64::from(both[1]));
             sums[place % t] +=
                 if skip <= GREATEST * added { skip / added.max(f64::MIN_POSITIVE) } else { GREATEST };
         }
@@ -80,8 +81,8 @@ impl ResidualRatioAcc {
 }
 
 impl Accumulate for ResidualRatioAcc {
-    fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (&[b, t, d], Role::Test) = (seen.shape.as_slice(), info.role) else { return Ok(()) };
+    fn see(&mut self, site: Site, seen: &Seen, info: &BatchInfo) -> Result<(), StudyError> {
+        let (Seen::Tokens(seen), Role::Test) = (seen, info.role) else { return Ok(()) };
         let branch = match (site, &self.stream) {
             (Site::Mid(block), Some((from, _))) if *from == input_of(block) => {
                 Some((block, Branch::Attention))
@@ -90,9 +91,9 @@ impl Accumulate for ResidualRatioAcc {
             _ => None,
         };
         if let (Some(at), Some((_, before))) = (branch, self.stream.take()) {
-            self.add(at, &before, &seen.values, [b, t, d]);
+            self.add(at, before, seen.clone());
         }
-        self.stream = Some((site, Arc::clone(&seen.values)));
+        self.stream = Some((site, seen.clone()));
         Ok(())
     }
 
@@ -131,14 +132,14 @@ impl Study for ResidualRatio {
                 model: shapes.model.clone(),
             });
         }
-        let mut numbers: Vec<Site> = shapes
+        let mut sites: Vec<Site> = shapes
             .blocks
             .iter()
             .flat_map(|&block| [input_of(block), Site::Mid(block), Site::Block(block)])
             .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        Ok(Needs { numbers, ..Needs::default() })
+        sites.sort_unstable();
+        sites.dedup();
+        Ok(Needs { sites, ..Needs::default() })
     }
 
     fn open(_: &ResidualRatioConfig, _: &Shapes) -> ResidualRatioAcc {
@@ -244,7 +245,9 @@ mod tests {
     use super::*;
     #[test]
     fn ratios_of_two_tokens_by_hand() {
-        let seen = |values: [f32; 4]| Numbers { shape: vec![1, 2, 2], values: Arc::new(values.to_vec()) };
+        let device = vit_ops::cpu_device();
+        let seen =
+            |values: [f32; 4]| Seen::Tokens(Tensor::<1>::from_floats(values, &device).reshape([1, 2, 2]));
         let info = BatchInfo {
             model: 0,
             role: Role::Test,
@@ -256,14 +259,15 @@ mod tests {
         };
         let mut acc = ResidualRatioAcc { n_images: 0, sums: BTreeMap::new(), stream: None };
         // The attention adds (0, 5) to (3, 4) and (.5, 0) to (1, 0): 5 / 5 and 1 / .5.
-        acc.see_numbers(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");
-        acc.see_numbers(Site::Mid(0), &seen([3.0, 9.0, 1.5, 0.0]), &info).expect("floats");
+        acc.see(Site::Embed, &seen([3.0, 4.0, 1.0, 0.0]), &info).expect("floats");
+        acc.see(Site::Mid(0), &seen([3.0, 9.0, 1.5, 0.0]), &info).expect("floats");
         // The MLP adds (−3, 0) to (3, 9) and nothing to (1.5, 0): √90 / 3 and the greatest.
-        acc.see_numbers(Site::Block(0), &seen([0.0, 9.0, 1.5, 0.0]), &info).expect("floats");
+        acc.see(Site::Block(0), &seen([0.0, 9.0, 1.5, 0.0]), &info).expect("floats");
         assert_eq!(acc.sums[&(0, Branch::Attention)], [1.0, 2.0]);
-        assert_eq!(acc.sums[&(0, Branch::Mlp)], [90f64.sqrt() / 3.0, GREATEST]);
+        let of_mlp = &acc.sums[&(0, Branch::Mlp)];
+        assert!((of_mlp[0] - 90f64.sqrt() / 3.0).abs() < 1e-6 && of_mlp[1] == GREATEST, "{of_mlp:?}");
         // The next block without its input says nothing.
-        acc.see_numbers(Site::Mid(2), &seen([1.0; 4]), &info).expect("floats");
+        acc.see(Site::Mid(2), &seen([1.0; 4]), &info).expect("floats");
         assert_eq!(acc.sums.len(), 2);
     }
 }

@@ -1,8 +1,8 @@
 //! Does attention mark the object: does what a head looks at most meet the object's mask?
 
-use crate::attention_on_host::{by_head, needs_attention, needs_images, token_grid};
+use crate::attention_on_host::{Rows, needs_attention, needs_images, token_grid};
 use measure::attention::TokenGrid;
-use measure::saliency::{MapOf, iou, mass_mask, saliency_maps};
+use measure::saliency::{MapOf, iou, mass_mask};
 use rand::RngExt;
 use report::{
     Array, Block, Cell, Figure, FigureData, Info, LinePlot, Metric, Recipe, RecipeError, Series, Table,
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use vit_core::Site;
 use vit_data::Seed;
 use vit_features::{Accumulate, BatchInfo, Findings, Needs, Numbers, Role, Shapes, Study, StudyError, Taken};
+use vit_ops::AttentionRow;
 
 /// Which cells of the grid are the object's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,15 @@ pub struct SaliencyIou;
 
 /// The maps of a head.
 const MAPS: [MapOf; 3] = [MapOf::Class, MapOf::Patches, MapOf::Center];
+
+/// The row that a map is; that of all patches is their mean, which marks the same cells as their sum.
+fn row_of(of: MapOf) -> AttentionRow {
+    match of {
+        MapOf::Class => AttentionRow::First,
+        MapOf::Patches => AttentionRow::Patches,
+        MapOf::Center => AttentionRow::Center,
+    }
+}
 
 /// The word for a map in reports.
 fn word(of: MapOf) -> &'static str {
@@ -167,23 +177,25 @@ impl SaliencyIouAcc {
 
 impl Accumulate for SaliencyIouAcc {
     fn see_numbers(&mut self, site: Site, seen: &Numbers, info: &BatchInfo) -> Result<(), StudyError> {
-        let (Site::Attention(block), Role::Test) = (site, info.role) else {
+        let (Site::AttentionRows(block), Role::Test) = (site, info.role) else {
             return Ok(());
         };
         self.look_for_objects(info);
-        let values = by_head(SaliencyIou::INFO.name, seen)?;
+        let rows = Rows::of(SaliencyIou::INFO.name, seen)?;
         for (place, &of) in self.maps.iter().enumerate() {
-            let maps = saliency_maps(values, self.grid, of);
             let sums = self.sums.entry((block, place)).or_default();
-            for (maps, object) in maps.outer_iter().zip(&self.objects) {
+            for (image, object) in self.objects.iter().enumerate() {
                 let Some(Object { cells, half }) = object else { continue };
                 let mut one = Sums::default();
-                for map in maps.outer_iter() {
-                    let iou = iou(&mass_mask(&map.to_vec(), self.config.mass), cells);
+                let mut merged = vec![0.0; cells.len()];
+                for head in 0..rows.dim().1 {
+                    let map = rows.patches(image, head, row_of(of), self.grid);
+                    let map: Vec<f64> = map.iter().map(|&share| f64::from(share)).collect();
+                    let iou = iou(&mass_mask(&map, self.config.mass), cells);
                     one.by_head[*half].push(iou);
                     one.oracle = one.oracle.max(iou);
+                    merged.iter_mut().zip(map).for_each(|(sum, share)| *sum += share);
                 }
-                let merged = maps.sum_axis(ndarray::Axis(0)).to_vec();
                 one.merged = iou(&mass_mask(&merged, self.config.mass), cells);
                 sums.add(&one);
             }
@@ -231,7 +243,7 @@ impl Study for SaliencyIou {
 
     fn needs(_: &SaliencyIouConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
         needs_attention(Self::INFO.name, shapes)?;
-        let numbers = shapes.blocks.iter().map(|&block| Site::Attention(block)).collect();
+        let numbers = shapes.blocks.iter().map(|&block| Site::AttentionRows(block)).collect();
         Ok(Needs { numbers, masks: true, ..Needs::default() })
     }
 
@@ -469,10 +481,12 @@ mod tests {
             ..Shapes::of_pixels(4)
         };
         let mut acc = SaliencyIou::open(&config, &shapes);
-        let mut rows = vec![0.2f32; 2 * 25];
-        rows[..5].copy_from_slice(&[0.0, 0.5, 0.3, 0.1, 0.1]);
-        rows[25..30].copy_from_slice(&[0.0, 0.1, 0.1, 0.3, 0.5]);
-        let attention = Numbers { shape: vec![1, 2, 5, 5], values: Arc::new(rows) };
+        let of_head = AttentionRow::N * 5;
+        let mut rows = vec![0.2f32; 2 * of_head];
+        let of_class = AttentionRow::First as usize * 5;
+        rows[of_class..][..5].copy_from_slice(&[0.0, 0.5, 0.3, 0.1, 0.1]);
+        rows[of_head + of_class..][..5].copy_from_slice(&[0.0, 0.1, 0.1, 0.3, 0.5]);
+        let told = Numbers { shape: vec![1, 2, AttentionRow::N, 5], values: Arc::new(rows) };
         // The object covers the first patch, and a quarter of the second.
         let ids = (0..16).map(|x| u8::from(x < 5)).collect();
         let mask = Some(LabelMap { width_px: 16, height_px: 1, ids });
@@ -487,7 +501,7 @@ mod tests {
             truths: &truths,
             boxes: &boxes,
         };
-        acc.see_numbers(Site::Attention(0), &attention, &info).expect("floats");
+        acc.see_numbers(Site::AttentionRows(0), &told, &info).expect("floats");
         acc.batch(&Taken { info, features: &BTreeMap::new() }).expect("floats");
         acc
     }

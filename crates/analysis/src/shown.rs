@@ -1,39 +1,52 @@
-//! The images that a study shows: the same for every model, whatever the order they come in and however data is cut.
+//! The images that a study shows: those that were asked for, or the same few for every model, whatever the order they come in and
+//! however data is cut.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_features::BatchInfo;
 
-/// What is kept of the few images that are shown: those whose hash of seed and index is least among all that were seen.
+/// What is kept of the few images that are shown: those that were chosen, or whose hash of seed and index is least among all that
+/// were seen.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Shown<T> {
     seed: u64,
     most: usize,
-    /// (hash, index in the data set) → what is kept.
+    /// Places in the data set of the images that are shown in this order; none where they are drawn.
+    chosen: Vec<usize>,
+    /// (hash, or place among the chosen; index in the data set) → what is kept.
     kept: BTreeMap<(u64, usize), T>,
 }
 
 impl<T> Shown<T> {
-    /// Nothing yet, of at most `most` images.
-    pub(crate) fn new(seed: u64, most: usize) -> Self {
-        Self { seed, most, kept: BTreeMap::new() }
+    /// Nothing yet, of at most `most` images, or of those that are `chosen`.
+    pub(crate) fn new(seed: u64, most: usize, chosen: &[usize]) -> Self {
+        let most = if chosen.is_empty() { most } else { chosen.len() };
+        Self { seed, most, chosen: chosen.to_vec(), kept: BTreeMap::new() }
+    }
+
+    /// Where an image stands among those shown; one that was not chosen, where some were, has no place.
+    fn key(&self, index: usize) -> Option<(u64, usize)> {
+        match self.chosen.is_empty() {
+            true => Some((hash(self.seed, index), index)),
+            false => self.chosen.iter().position(|&chosen| chosen == index).map(|at| (at as u64, index)),
+        }
     }
 
     /// The places in a batch of the images that may be shown; later ones may take their place.
     pub(crate) fn wanted(&self, info: &BatchInfo) -> Vec<usize> {
         let mut keys: Vec<(u64, usize)> = self.kept.keys().copied().collect();
-        let of_batch = info.indices.iter().map(|&index| (hash(self.seed, index), index));
-        keys.extend(of_batch);
+        keys.extend(info.indices.iter().filter_map(|&index| self.key(index)));
         keys.sort_unstable();
         keys.dedup();
         keys.truncate(self.most);
-        let is_wanted = |index: usize| keys.binary_search(&(hash(self.seed, index), index)).is_ok();
+        let is_wanted = |index: usize| self.key(index).is_some_and(|key| keys.binary_search(&key).is_ok());
         (0..info.indices.len()).filter(|&at| is_wanted(info.indices[at])).collect()
     }
 
     /// What is kept of an image, made when there is nothing yet.
     pub(crate) fn entry(&mut self, index: usize, make: impl FnOnce() -> T) -> &mut T {
-        self.kept.entry((hash(self.seed, index), index)).or_insert_with(make)
+        let key = self.key(index).unwrap_or((u64::MAX, index));
+        self.kept.entry(key).or_insert_with(make)
     }
 
     /// Lets go of all but the images that are shown.
@@ -47,6 +60,17 @@ impl<T> Shown<T> {
     pub(crate) fn merge(&mut self, later: Self) {
         self.kept.extend(later.kept);
         self.settle();
+    }
+
+    /// What to say of images that were chosen and did not come; nothing where all did.
+    pub(crate) fn missing(&self) -> String {
+        let came = |index: &usize| self.kept.keys().any(|(_, kept)| kept == index);
+        let missing: Vec<String> =
+            self.chosen.iter().filter(|index| !came(index)).map(usize::to_string).collect();
+        match missing.len() {
+            0 => String::new(),
+            _ => format!(" Chosen, but not among the images that were looked at: {}.", missing.join(", ")),
+        }
     }
 
     /// The index of every image shown, and what is kept of it.
@@ -70,7 +94,11 @@ mod tests {
     use vit_features::Role;
 
     fn seen(indices: &[usize], batch: usize) -> Shown<usize> {
-        let mut shown = Shown::new(3, 4);
+        seen_of(&[], indices, batch)
+    }
+
+    fn seen_of(chosen: &[usize], indices: &[usize], batch: usize) -> Shown<usize> {
+        let mut shown = Shown::new(3, 4, chosen);
         for indices in indices.chunks(batch) {
             let labels = vec![None; indices.len()];
             let info = BatchInfo {
@@ -104,5 +132,13 @@ mod tests {
         merged.merge(seen(&all[30..], 8));
         assert_eq!(indices(&merged), whole);
         assert_eq!(indices(&seen(&all[..2], 1)).len(), 2);
+        // Those that were chosen are shown as they were asked for; one that did not come is missing.
+        let chosen = seen_of(&[70, 3, 500, 12, 8, 90], &all, 7);
+        assert_eq!(indices(&chosen), [70, 3, 12, 8, 90]);
+        assert_eq!(chosen.missing(), " Chosen, but not among the images that were looked at: 500.");
+        assert_eq!(seen(&all, 7).missing(), "");
+        let mut merged = seen_of(&[70, 3], &all[..30], 8);
+        merged.merge(seen_of(&[70, 3], &all[30..], 8));
+        assert_eq!(indices(&merged), [70, 3]);
     }
 }

@@ -20,13 +20,16 @@ use vit_features::{
 pub struct TokenPcaConfig {
     /// Images that are shown; the same ones for every model.
     pub n_shown: usize,
+    /// The places in the data set of the images that are shown, in place of `n_shown` drawn ones; those that are not looked at are
+    /// left out.
+    pub images: Vec<usize>,
     /// Patches of an image that the directions are found by; all of them where there are fewer.
     pub patches_per_image: usize,
 }
 
 impl Default for TokenPcaConfig {
     fn default() -> Self {
-        Self { n_shown: 6, patches_per_image: 16 }
+        Self { n_shown: 6, images: Vec::new(), patches_per_image: 16 }
     }
 }
 
@@ -179,7 +182,7 @@ impl Study for TokenPca {
             n_images: 0,
             selects: selects(shapes),
             layers: BTreeMap::new(),
-            shown: Shown::new(shapes.seed, config.n_shown),
+            shown: Shown::new(shapes.seed, config.n_shown, &config.images),
         }
     }
 
@@ -284,8 +287,10 @@ fn findings(shapes: &Shapes, acc: &TokenPcaAcc) -> Findings {
     findings.figures.push(Figure::new("variance_share_top3", "Three directions among many", caption, data));
     findings.story.push(Block::Table("by_layer".into()));
     findings.tables.push(table.note(format!(
-        "Over {} images, at most {} patches of each. What lies along other directions is not shown by the colors.",
-        acc.n_images, acc.patches_per_image
+        "Over {} images, at most {} patches of each. What lies along other directions is not shown by the colors.{}",
+        acc.n_images,
+        acc.patches_per_image,
+        acc.shown.missing()
     )));
     findings
 }

@@ -5,7 +5,7 @@ use crate::{BlockConfig, Draw, Grid, Linear, Look, Seen, Site};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use vit_ops::AttentionGrid;
+use vit_ops::{AttentionGrid, AttentionWants};
 
 /// `softmax(q·kᵀ/√d + bias)·v` per head, merged and projected; the bias is a relative position's, where there is one.
 ///
@@ -36,9 +36,9 @@ pub struct Attention {
 enum Watched {
     /// Nobody watched.
     Nothing,
-    /// The statistics were shown, the probabilities were not.
-    Statistics(Tensor<3>),
-    /// Whoever wanted statistics or probabilities has them.
+    /// Statistics and sums were shown, the probabilities were not.
+    SumsOnly(Tensor<3>),
+    /// Whoever wanted any of them has them, or the probabilities.
     All(Tensor<3>),
 }
 
@@ -91,14 +91,14 @@ impl Attention {
             (_, bias) if inside.iter().any(|&site| look.wants(site)) => {
                 self.in_steps(&qkv, block, bias, look)
             }
-            (Watched::Statistics(merged), _) => merged,
+            (Watched::SumsOnly(merged), _) => merged,
             (Watched::Nothing, Some(bias)) => vit_ops::attention_biased(qkv, bias, self.n_heads),
             (Watched::Nothing, None) => vit_ops::attention(qkv, self.n_heads),
         };
         self.proj.forward(merged)
     }
 
-    /// Merged heads, where somebody wants the statistics of attention or its probabilities: they fall off on the way.
+    /// Merged heads, where somebody wants the statistics of attention, its sums or its probabilities: they fall off on the way.
     fn watched(
         &self,
         qkv: &Tensor<3>,
@@ -110,27 +110,34 @@ impl Attention {
         let [b, t, _] = qkv.dims();
         let Some(grid) = grid.filter(|grid| grid.n_patches() <= t) else { return Watched::Nothing };
         let grid = AttentionGrid { n_prefix: t - grid.n_patches(), rows: grid.rows, columns: grid.columns };
-        let (statistics, attention) = (Site::AttentionStatistics(block), Site::Attention(block));
-        let by_head = |found: Tensor<3>| {
-            let [_, heads, n] = found.dims();
-            Seen::Heads(found.reshape([b, heads, 1, n]))
-        };
         let goes_in_steps = [Site::Scores(block), Site::HeadOut(block)].iter().any(|&site| look.wants(site));
-        if look.wants(attention) && !goes_in_steps {
-            let (merged, found, shown) =
-                vit_ops::attention_shown(qkv.clone(), bias.clone(), self.n_heads, grid);
-            if look.wants(statistics) {
-                look.see(statistics, by_head(found));
-            }
-            look.see(attention, Seen::Heads(shown));
-            return Watched::All(merged);
-        }
-        if !look.wants(statistics) {
+        let wants = AttentionWants {
+            probabilities: look.wants(Site::Attention(block)) && !goes_in_steps,
+            maps: look.wants(Site::AttentionRows(block)) || look.wants(Site::AttentionAligned(block)),
+            over_heads: look.wants(Site::AttentionMean(block)) || look.wants(Site::AttentionSpread(block)),
+        };
+        if wants == AttentionWants::default() && !look.wants(Site::AttentionStatistics(block)) {
             return Watched::Nothing;
         }
-        let (merged, found) = vit_ops::attention_watched(qkv.clone(), bias.clone(), self.n_heads, grid);
-        look.see(statistics, by_head(found));
-        Watched::Statistics(merged)
+        let found = vit_ops::attention_summed(qkv.clone(), bias.clone(), self.n_heads, grid, wants);
+        let [_, heads, n] = found.statistics.dims();
+        for (site, seen) in [
+            (Site::AttentionStatistics(block), Some(found.statistics.reshape([b, heads, 1, n]))),
+            (Site::AttentionRows(block), found.rows),
+            (Site::AttentionAligned(block), found.aligned),
+            (Site::AttentionMean(block), found.mean),
+            (Site::AttentionSpread(block), found.spread),
+            (Site::Attention(block), found.probabilities),
+        ] {
+            match seen {
+                Some(seen) if look.wants(site) => look.see(site, Seen::Heads(seen)),
+                _ => {}
+            }
+        }
+        match wants.probabilities {
+            true => Watched::All(found.merged),
+            false => Watched::SumsOnly(found.merged),
+        }
     }
 
     /// q, k or v of `[B, heads, T, d]`.

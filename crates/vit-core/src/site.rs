@@ -24,6 +24,15 @@ pub enum Site {
     /// What each head does, reduced where attention is made and without keeping it, `[B, heads, 1, 4]`: the numbers of
     /// [`vit_ops::attention_watched`]. Only where every patch of a grid is present.
     AttentionStatistics(usize),
+    /// Rows that are told of each head, `[B, heads, 6, T]` in the order of [`vit_ops::AttentionRow`], and as the one above.
+    AttentionRows(usize),
+    /// Where each head looks from the place of the query, `[B, heads, 2·rows − 1, 2·columns − 1]`: the aligned maps of
+    /// [`vit_ops::AttentionSummary`], and as the one above.
+    AttentionAligned(usize),
+    /// The mean of attention over heads, `[B, 1, T, T]`, and as the one above.
+    AttentionMean(usize),
+    /// How much heads differ, `[B, 1, 1, 1]`: the spread of [`vit_ops::AttentionSummary`], and as the one above.
+    AttentionSpread(usize),
     /// What each head gathers, `[B, heads, T, d]`.
     HeadOut(usize),
     /// The attention branch's output, before LayerScale and the residual, `[B, T, D]`.
@@ -57,6 +66,10 @@ impl Site {
                 | Self::Scores(_)
                 | Self::Attention(_)
                 | Self::AttentionStatistics(_)
+                | Self::AttentionRows(_)
+                | Self::AttentionAligned(_)
+                | Self::AttentionMean(_)
+                | Self::AttentionSpread(_)
                 | Self::HeadOut(_)
                 | Self::AttnOut(_)
                 | Self::AttnAdded(_)
@@ -75,6 +88,10 @@ impl fmt::Display for Site {
             Self::Scores(i) => write!(f, "block{i}.scores"),
             Self::Attention(i) => write!(f, "block{i}.attention"),
             Self::AttentionStatistics(i) => write!(f, "block{i}.attention-statistics"),
+            Self::AttentionRows(i) => write!(f, "block{i}.attention-rows"),
+            Self::AttentionAligned(i) => write!(f, "block{i}.attention-aligned"),
+            Self::AttentionMean(i) => write!(f, "block{i}.attention-mean"),
+            Self::AttentionSpread(i) => write!(f, "block{i}.attention-spread"),
             Self::HeadOut(i) => write!(f, "block{i}.head-out"),
             Self::AttnOut(i) => write!(f, "block{i}.attn-out"),
             Self::AttnAdded(i) => write!(f, "block{i}.attn-added"),

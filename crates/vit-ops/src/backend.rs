@@ -93,6 +93,39 @@ impl AttentionGrid {
     }
 }
 
+/// What is wanted of attention that is watched, beside merged heads and the numbers of each head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttentionWants {
+    /// The probabilities.
+    pub probabilities: bool,
+    /// Rows and the aligned map of each head.
+    pub maps: bool,
+    /// The mean over heads, and how much heads differ.
+    pub over_heads: bool,
+}
+
+/// The rows that are told of a head, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionRow {
+    /// The mean over all queries.
+    All,
+    /// The first token's: the class token's, where there is one.
+    First,
+    /// The mean over the patches.
+    Patches,
+    /// The same of rows without the prefix, divided by what remains; a row with nothing left stays 0.
+    PatchesAlone,
+    /// The row of the patch at `(rows / 2, columns / 2)`.
+    Center,
+    /// How far the patches' rows are apart at each patch, with `N − 1`; 0 at the prefix, and of a single patch.
+    Deviation,
+}
+
+impl AttentionRow {
+    /// How many there are.
+    pub const N: usize = 6;
+}
+
 /// How the values of a patch are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchOrder {
@@ -283,6 +316,31 @@ pub trait VitBackend: Backend {
         grid: AttentionGrid,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         portable::attention_shown::<Self>(qkv, bias, n_heads, grid)
+    }
+    /// [`Self::vit_attention_watched`] and, in this order, what is wanted: the probabilities `[B, heads, T, T]`; of each head
+    /// `[B, heads, 6·T + (2·rows − 1)·(2·columns − 1)]`, its rows in the order of [`AttentionRow`] and then its aligned map; over
+    /// heads `[B, T·T + 1]`, the mean of the probabilities and then how much heads differ. Differentiated as what it is made of.
+    fn vit_attention_summed(
+        qkv: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        n_heads: usize,
+        grid: AttentionGrid,
+        wants: AttentionWants,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, Vec<FloatTensor<Self>>) {
+        portable::attention_summed::<Self>(qkv, bias, n_heads, grid, wants)
+    }
+    /// A layer upon a rollout: `(mean + I)` with rows divided by their sums, times what is below, `[B, T, T]`, where that is not
+    /// a single value that stands for nothing; and the numbers of [`Self::vit_attention_watched`] of the result, `[B, 1, 4]`.
+    fn vit_attention_rolled(
+        mean: FloatTensor<Self>,
+        below: FloatTensor<Self>,
+        grid: AttentionGrid,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::attention_rolled::<Self>(mean, below, grid)
+    }
+    /// `‖z‖` and `‖x − z‖` over the last dimension of `[B, T, D]`: `[B, T, 2]`.
+    fn vit_lengths(z: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::lengths::<Self>(z, x)
     }
     /// LayerNorm over the last dimension with the biased variance.
     fn vit_layer_norm(

@@ -272,7 +272,7 @@ pub fn attention_shown(
 }
 
 /// What attention that is watched is given; a single zero stands for no bias.
-fn watched_inputs(
+pub(crate) fn watched_inputs(
     qkv: Tensor<3>,
     bias: Option<Tensor<3>>,
     n_heads: usize,

@@ -14,13 +14,16 @@ mod devices;
 mod functions;
 mod portable;
 mod process;
+mod summary;
 
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(any(feature = "ndarray", feature = "wgpu", feature = "cuda"))]
 mod others;
 
-pub use backend::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, PatchOrder, VitBackend};
+pub use backend::{
+    AdamWStep, AttentionGrid, AttentionRow, AttentionWants, Curve, Gate, PatchCut, PatchOrder, VitBackend,
+};
 pub use devices::{DeviceError, cpu_device, device};
 pub use functions::{
     adamw_step, attention, attention_biased, attention_shown, attention_watched, centered_softmax,
@@ -30,3 +33,4 @@ pub use functions::{
 pub use process::{
     Allocator, keep_pages, kernel_path, n_threads, on_threads, peak_memory_bytes, set_threads,
 };
+pub use summary::{AttentionSummary, attention_rolled, attention_summed, lengths};

@@ -6,6 +6,10 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{IndexingUpdateOp, Shape, Slice, TensorData};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
+mod summed;
+
+pub(crate) use summed::{attention_rolled, attention_summed, lengths};
+
 type F<B> = FloatTensor<B>;
 
 /// Folds every dimension but the last: `[…, i]` → `[n, i]`.
@@ -394,6 +398,12 @@ pub(crate) fn attention_shown<B: Backend>(
 ) -> (F<B>, F<B>, F<B>) {
     let [q, k, v] = split::<B>(qkv, n_heads);
     let p = probabilities::<B>(q, k, Some(bias)); // [B, heads, T, T]
+    let found = statistics::<B>(p.clone(), grid);
+    (merge::<B>(B::float_matmul(p.clone(), v)), found, p)
+}
+
+/// The numbers of each head of probabilities `[B, heads, T, T]`: `[B, heads, 4]`.
+fn statistics<B: Backend>(p: F<B>, grid: AttentionGrid) -> F<B> {
     let [b, heads, t, _] = p.shape().dims::<4>();
     let (prefix, n) = (grid.n_prefix, grid.rows * grid.columns);
     assert_eq!(t, prefix + n, "attention: {t} tokens for a grid of {grid:?}");
@@ -407,7 +417,7 @@ pub(crate) fn attention_shown<B: Backend>(
     let log = B::float_log(B::float_clamp_min(p.clone(), f64::from(f32::MIN_POSITIVE).into()));
     let entropy = B::float_neg(mean(B::float_mul(p.clone(), log), t));
     let class = mean(B::float_slice(p.clone(), &[full, full, from(prefix, t), from(0, 1)]), n);
-    let patches = B::float_slice(p.clone(), &[full, full, from(prefix, t), from(prefix, t)]);
+    let patches = B::float_slice(p, &[full, full, from(prefix, t), from(prefix, t)]);
     let rest = B::float_sum_dim(patches.clone(), 3); // [B, heads, N, 1]
     let rest = B::float_clamp_min(rest, f64::from(f32::MIN_POSITIVE).into());
     let distance = |table: Vec<f64>| {
@@ -415,6 +425,5 @@ pub(crate) fn attention_shown<B: Backend>(
         mean(B::float_div(B::float_mul(patches.clone(), table), rest.clone()), n)
     };
     let far = [distance(grid.unit_distances()), distance(grid.patch_distances())];
-    let found = B::float_cat([entropy, class].into_iter().chain(far).collect(), 2);
-    (merge::<B>(B::float_matmul(p.clone(), v)), found, p)
+    B::float_cat([entropy, class].into_iter().chain(far).collect(), 2)
 }

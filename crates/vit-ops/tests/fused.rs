@@ -7,9 +7,9 @@ use against_reference::{assert_near, check, device, tensor, values, wave};
 use burn::tensor::{DType, Tensor};
 use proptest::prelude::*;
 use vit_ops::{
-    AttentionGrid, Curve, Gate, PatchCut, PatchOrder, attention, attention_biased, attention_shown,
-    attention_watched, centered_softmax, cross_entropy, gather_rows, linear_curve, patchify, residual,
-    sum_of_squares, unpatchify,
+    AttentionGrid, AttentionWants, Curve, Gate, PatchCut, PatchOrder, attention, attention_biased,
+    attention_rolled, attention_shown, attention_summed, attention_watched, centered_softmax, cross_entropy,
+    gather_rows, lengths, linear_curve, patchify, residual, sum_of_squares, unpatchify,
 };
 
 fn op_linear_curve(x: &[Tensor<2>], sizes: &[usize]) -> Tensor<2> {
@@ -132,6 +132,47 @@ proptest! {
         assert_near("merged, shown", &fused.3.0, &fused.1, 1e-6);
         assert_near("statistics, shown", &fused.3.1, &fused.2, 1e-6);
         assert_near("probabilities", &fused.3.2, &reference.3.2, 1e-5);
+    }
+}
+
+#[test]
+fn what_attention_sums_up_and_rollout_agree_with_their_references() {
+    for (n_prefix, rows, columns, heads) in [(0, 1, 1, 1), (1, 2, 3, 2), (2, 12, 11, 3)] {
+        let grid = AttentionGrid { n_prefix, rows, columns };
+        let t = n_prefix + rows * columns;
+        let wants = AttentionWants { probabilities: true, maps: true, over_heads: true };
+        let found = |dtype| {
+            let qkv = tensor(&wave(2 * t * 3 * heads * 4, 0.3), [2 * t, 12 * heads], dtype).detach();
+            let of = attention_summed(qkv.reshape([2, t, 12 * heads]), None, heads, grid, wants);
+            let mean = of.mean.clone().expect("wanted").reshape([2, t, t]);
+            let (first, _) = attention_rolled(mean.clone(), None, grid);
+            let (second, numbers) = attention_rolled(mean, Some(first), grid);
+            let of_four = [of.probabilities, of.rows, of.aligned, of.mean, of.spread];
+            let mut all: Vec<Vec<f64>> =
+                of_four.into_iter().map(|x| values(x.expect("wanted").flatten(0, 2))).collect();
+            let of_three = [of.merged, of.statistics, second, numbers];
+            all.extend(of_three.into_iter().map(|x| values(x.flatten(0, 1))));
+            all
+        };
+        for (at, (fused, reference)) in found(DType::F32).iter().zip(&found(DType::F64)).enumerate() {
+            assert_near(&format!("part {at} on {grid:?}"), fused, reference, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn lengths_agree_with_their_reference_and_have_the_worked_value() {
+    // ‖(3, 4)‖ = 5; from there to (3, 9) it is 5.
+    let row = |values: &[f64]| tensor(values, [1, 2], DType::F32).detach().reshape([1, 1, 2]);
+    let found = lengths(row(&[3.0, 4.0]), row(&[3.0, 9.0]));
+    assert_near("lengths", &values(found.flatten(0, 1)), &[5.0, 5.0], 1e-6);
+    for (tokens, width) in [(1, 1), (7, 16), (300, 37)] {
+        let found = |dtype| {
+            let of = |phase| tensor(&wave(2 * tokens * width, phase), [2 * tokens, width], dtype).detach();
+            let [z, x] = [of(0.2), of(1.1)].map(|x| x.reshape([2, tokens, width]));
+            values(lengths(z, x).flatten(0, 1))
+        };
+        assert_near("lengths", &found(DType::F32), &found(DType::F64), 2e-6);
     }
 }
 

@@ -135,10 +135,6 @@ impl<'a> Head<'a> {
         View::strided(&self.q[first * self.stride..], n, self.size.d, self.stride)
     }
 
-    pub(super) fn size(&self) -> Size {
-        self.size
-    }
-
     /// The values of all tokens, `[t, d]`.
     pub(super) fn values(&self) -> View<'a> {
         self.v

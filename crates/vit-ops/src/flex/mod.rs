@@ -3,14 +3,17 @@
 mod attention;
 mod buffer;
 mod elementwise;
+mod lengths;
 mod linear;
 mod norm;
 mod patches;
+mod rolled;
 mod rows;
 mod simd;
+mod summed;
 mod watched;
 
-use crate::{AdamWStep, AttentionGrid, Curve, Gate, PatchCut, VitBackend, portable};
+use crate::{AdamWStep, AttentionGrid, AttentionWants, Curve, Gate, PatchCut, VitBackend, portable};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
@@ -275,12 +278,9 @@ impl VitBackend for Flex {
         if !all_f32(&[&qkv, &bias]) {
             return portable::attention_watched::<Self>(qkv, bias, n_heads, grid);
         }
-        let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
-        let size = attention_size(&qkv, n_heads);
-        // A single value for all scores changes no probability.
-        let bias = (bias.shape().num_elements() > 1).then(|| values(&bias));
-        let (out, found) = watched::forward(values(&qkv), bias, size, grid);
-        (tensor(out, size.merged()), tensor(found, Shape::new([size.b, n_heads, watched::STATISTICS])))
+        let (told, size) = watch(qkv, bias, n_heads, grid, AttentionWants::default());
+        let statistics = Shape::new([size.b, n_heads, watched::STATISTICS]);
+        (tensor(told.merged, size.merged()), tensor(told.statistics, statistics))
     }
 
     fn vit_attention_shown(
@@ -292,12 +292,58 @@ impl VitBackend for Flex {
         if !all_f32(&[&qkv, &bias]) {
             return portable::attention_shown::<Self>(qkv, bias, n_heads, grid);
         }
-        let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
-        let size = attention_size(&qkv, n_heads);
-        let bias = (bias.shape().num_elements() > 1).then(|| values(&bias));
-        let (out, found, shown) = watched::forward_shown(values(&qkv), bias, size, grid);
-        let found = tensor(found, Shape::new([size.b, n_heads, watched::STATISTICS]));
-        (tensor(out, size.merged()), found, tensor(shown, Shape::new([size.b, n_heads, size.t, size.t])))
+        let wants = AttentionWants { probabilities: true, ..AttentionWants::default() };
+        let (told, size) = watch(qkv, bias, n_heads, grid, wants);
+        let statistics = Shape::new([size.b, n_heads, watched::STATISTICS]);
+        let shown = tensor(told.probabilities, Shape::new([size.b, n_heads, size.t, size.t]));
+        (tensor(told.merged, size.merged()), tensor(told.statistics, statistics), shown)
+    }
+
+    fn vit_attention_summed(
+        qkv: FlexTensor,
+        bias: FlexTensor,
+        n_heads: usize,
+        grid: AttentionGrid,
+        wants: AttentionWants,
+    ) -> (FlexTensor, FlexTensor, Vec<FlexTensor>) {
+        if !all_f32(&[&qkv, &bias]) {
+            return portable::attention_summed::<Self>(qkv, bias, n_heads, grid, wants);
+        }
+        let (told, size) = watch(qkv, bias, n_heads, grid, wants);
+        let (b, t) = (size.b, size.t);
+        let wanted = [
+            (wants.probabilities, told.probabilities, Shape::new([b, n_heads, t, t])),
+            (wants.maps, told.maps, Shape::new([b, n_heads, watched::n_of_maps(grid)])),
+            (wants.over_heads, told.over_heads, Shape::new([b, t * t + 1])),
+        ];
+        let wanted = wanted.into_iter().filter(|(is_wanted, ..)| *is_wanted);
+        let wanted = wanted.map(|(_, values, shape)| tensor(values, shape)).collect();
+        let statistics = tensor(told.statistics, Shape::new([b, n_heads, watched::STATISTICS]));
+        (tensor(told.merged, size.merged()), statistics, wanted)
+    }
+
+    fn vit_attention_rolled(
+        mean: FlexTensor,
+        below: FlexTensor,
+        grid: AttentionGrid,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&mean, &below]) {
+            return portable::attention_rolled::<Self>(mean, below, grid);
+        }
+        let (mean, below) = (mean.to_contiguous(), below.to_contiguous());
+        let (all, below) = (values(&mean), values(&below));
+        let (rolled, found) = rolled::forward(all, (below.len() == all.len()).then_some(below), grid);
+        let shape = mean.shape();
+        let found = tensor(found, Shape::new([shape[0], 1, watched::STATISTICS]));
+        (tensor(rolled, shape), found)
+    }
+
+    fn vit_lengths(z: FlexTensor, x: FlexTensor) -> FlexTensor {
+        if !all_f32(&[&z, &x]) {
+            return portable::lengths::<Self>(z, x);
+        }
+        let (z, x) = (z.to_contiguous(), x.to_contiguous());
+        tensor(lengths::lengths(values(&z), values(&x), width(&z)), with_width(&z, 2))
     }
 
     fn vit_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {
@@ -406,6 +452,21 @@ impl VitBackend for Flex {
         elementwise::ema(teacher.storage_mut(), values(&student), momentum as f32);
         teacher
     }
+}
+
+/// Attention of tensors in f32 that tells what is wanted, and its sizes.
+fn watch(
+    qkv: FlexTensor,
+    bias: FlexTensor,
+    n_heads: usize,
+    grid: AttentionGrid,
+    wants: AttentionWants,
+) -> (watched::Told, attention::Size) {
+    let (qkv, bias) = (qkv.to_contiguous(), bias.to_contiguous());
+    let size = attention_size(&qkv, n_heads);
+    // A single value for all scores changes no probability.
+    let bias = (bias.shape().num_elements() > 1).then(|| values(&bias));
+    (watched::forward(values(&qkv), bias, size, grid, wants), size)
 }
 
 fn attention_size(qkv: &FlexTensor, n_heads: usize) -> attention::Size {

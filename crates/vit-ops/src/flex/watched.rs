@@ -2,8 +2,9 @@
 
 use super::attention::{Head, Size, tiles};
 use super::linear::{View, matmul};
-use super::simd::{LANES, exp, fold, simd, sum};
-use crate::AttentionGrid;
+use super::simd::{LANES, exp, fold, simd};
+use super::summed::{HeadMaps, OverHeads};
+use crate::{AttentionGrid, AttentionRow, AttentionWants};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -13,12 +14,18 @@ pub(super) const STATISTICS: usize = 4;
 simd! {
     /// Softmax of each row of `[rows, t]` in place, and the entropy of each: `ln Z − Σ p·(s − max)`.
     fn softmax_with_entropy(scores: &mut [f32], t: usize, entropies: &mut [f32]) {
-        for (row, entropy) in scores.chunks_exact_mut(t).zip(entropies) {
-            let max = row.iter().fold(f32::NEG_INFINITY, |max, &value| if value > max { value } else { max });
+        for (at, row) in scores.chunks_exact_mut(t).enumerate() {
+            let mut greatest = [f32::NEG_INFINITY; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    greatest[lane] = if chunk[lane] > greatest[lane] { chunk[lane] } else { greatest[lane] };
+                }
+            }
+            let max = greatest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
             let (mut sums, mut along) = ([0.0f32; LANES], [0.0f32; LANES]);
-            let whole = t / LANES * LANES;
-            let (body, tail) = row.split_at_mut(whole);
-            for chunk in body.chunks_exact_mut(LANES) {
+            let (body, tail) = row.as_chunks_mut::<LANES>();
+            for chunk in body {
                 for lane in 0..LANES {
                     let shifted = chunk[lane] - max;
                     let e = exp(shifted);
@@ -39,145 +46,168 @@ simd! {
             for value in row.iter_mut() {
                 *value *= inverse;
             }
-            *entropy = z.ln() - along * inverse;
+            entropies[at] = z.ln() - along * inverse;
         }
     }
 }
 
-simd! {
-    /// `Σ p` and `Σ p·d` for two kinds of distances.
-    fn weighted(p: &[f32], unit: &[f32], patches: &[f32]) -> (f32, f32, f32) {
-        let n = p.len();
-        (sum(n, |i| p[i]), sum(n, |i| p[i] * unit[i]), sum(n, |i| p[i] * patches[i]))
-    }
+/// What is told of attention, image after image; what is not wanted is empty.
+pub(super) struct Told {
+    /// Merged heads, `[B, T, D]`.
+    pub(super) merged: Vec<f32>,
+    /// `[B, heads, 4]`
+    pub(super) statistics: Vec<f32>,
+    /// `[B, heads, T, T]`
+    pub(super) probabilities: Vec<f32>,
+    /// `[B, heads, …]`, rows and aligned map.
+    pub(super) maps: Vec<f32>,
+    /// `[B, T·T + 1]`
+    pub(super) over_heads: Vec<f32>,
 }
 
-/// The tables of distances in f32.
-struct Distances {
-    grid: AttentionGrid,
-    unit: Vec<f32>,
-    patches: Vec<f32>,
-}
-
-impl Distances {
-    fn new(grid: AttentionGrid) -> Self {
-        let single = |table: Vec<f64>| table.into_iter().map(|x| x as f32).collect();
-        Self { grid, unit: single(grid.unit_distances()), patches: single(grid.patch_distances()) }
-    }
-
-    /// The distances of a patch to all patches, row by row.
-    fn of_query(&self, query: usize, table: &[f32], into: &mut Vec<f32>) {
-        let AttentionGrid { rows, columns, .. } = self.grid;
-        let (row, column) = (query / columns, query % columns);
-        into.clear();
-        for key_row in 0..rows {
-            let from = (rows - 1 + key_row - row) * (2 * columns - 1) + columns - 1 - column;
-            into.extend_from_slice(&table[from..from + columns]);
-        }
-    }
+/// The parts of [`Told`] of one image.
+struct Image<'a> {
+    merged: &'a mut [f32],
+    statistics: &'a mut [f32],
+    probabilities: &'a mut [f32],
+    maps: &'a mut [f32],
+    over_heads: &'a mut [f32],
 }
 
 /// Room that one task uses again.
-#[derive(Default)]
 struct Room {
     p: Vec<f32>,
     entropies: Vec<f32>,
-    unit: Vec<f32>,
-    patches: Vec<f32>,
+    /// Sums over rows of each head: entropy and share of the first token.
+    sums: Vec<[f64; 2]>,
+    maps: Vec<HeadMaps>,
+    over_heads: OverHeads,
 }
 
-/// Merged heads `[B, T, D]` and the statistics `[B, heads, 4]`.
+/// What does not change from image to image.
+struct Watch {
+    size: Size,
+    grid: AttentionGrid,
+    wants: AttentionWants,
+    unit: Vec<f64>,
+    patches: Vec<f64>,
+}
+
+/// The numbers of a head's maps.
+pub(super) fn n_of_maps(grid: AttentionGrid) -> usize {
+    let t = grid.n_prefix + grid.rows * grid.columns;
+    AttentionRow::N * t + (2 * grid.rows - 1) * (2 * grid.columns - 1)
+}
+
+/// The slice of every image; empty ones of an empty buffer.
+fn by_image(values: &mut [f32], b: usize) -> Vec<&mut [f32]> {
+    match values.len() / b {
+        0 => (0..b).map(|_| <&mut [f32]>::default()).collect(),
+        of_image => values.chunks_exact_mut(of_image).collect(),
+    }
+}
+
 pub(super) fn forward(
     qkv: &[f32],
     bias: Option<&[f32]>,
     size: Size,
     grid: AttentionGrid,
-) -> (Vec<f32>, Vec<f32>) {
-    // One number an image that nobody reads stands for probabilities that are not kept.
-    let (out, found, _) = with_room(qkv, bias, size, grid, 1);
-    (out, found)
-}
-
-/// The same with the probabilities, `[B, heads, T, T]`.
-pub(super) fn forward_shown(
-    qkv: &[f32],
-    bias: Option<&[f32]>,
-    size: Size,
-    grid: AttentionGrid,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    with_room(qkv, bias, size, grid, size.n_heads * size.t * size.t)
-}
-
-/// Keeps the probabilities of an image where there is room for all of them.
-fn with_room(
-    qkv: &[f32],
-    bias: Option<&[f32]>,
-    size: Size,
-    grid: AttentionGrid,
-    room_of_image: usize,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    wants: AttentionWants,
+) -> Told {
     let Size { b, t, n_heads, d } = size;
-    let width = n_heads * d;
-    let distances = Distances::new(grid);
-    let (mut out, mut found) = (vec![0.0; b * t * width], vec![0.0; b * n_heads * STATISTICS]);
-    let mut kept = vec![0.0; b * room_of_image];
-    if out.is_empty() {
-        return (out, found, kept);
+    let zeros = |wanted: bool, of_image: usize| vec![0.0; if wanted { b * of_image } else { 0 }];
+    let mut told = Told {
+        merged: zeros(true, t * n_heads * d),
+        statistics: zeros(true, n_heads * STATISTICS),
+        probabilities: zeros(wants.probabilities, n_heads * t * t),
+        maps: zeros(wants.maps, n_heads * n_of_maps(grid)),
+        over_heads: zeros(wants.over_heads, t * t + 1),
+    };
+    if told.merged.is_empty() {
+        return told;
     }
-    out.par_chunks_mut(t * width)
-        .zip(found.par_chunks_mut(n_heads * STATISTICS))
-        .zip(kept.par_chunks_mut(room_of_image))
-        .zip(qkv.par_chunks(3 * t * width))
-        .for_each_init(Room::default, |room, (((out, found), kept), image)| {
-            for (head, found) in found.chunks_exact_mut(STATISTICS).enumerate() {
-                let kept = kept.get_mut(head * t * t..(head + 1) * t * t);
-                one_head(head, &Head::new(image, bias, head, size), &distances, room, (out, found, kept));
-            }
-        });
-    (out, found, kept)
+    let watch = Watch { size, grid, wants, unit: grid.unit_distances(), patches: grid.patch_distances() };
+    let parts = by_image(&mut told.merged, b)
+        .into_iter()
+        .zip(by_image(&mut told.statistics, b))
+        .zip(by_image(&mut told.probabilities, b))
+        .zip(by_image(&mut told.maps, b))
+        .zip(by_image(&mut told.over_heads, b));
+    let images: Vec<Image> = parts
+        .map(|((((merged, statistics), probabilities), maps), over_heads)| Image {
+            merged,
+            statistics,
+            probabilities,
+            maps,
+            over_heads,
+        })
+        .collect();
+    let room = || Room {
+        p: Vec::new(),
+        entropies: Vec::new(),
+        sums: vec![[0.0; 2]; n_heads],
+        maps: (0..n_heads).map(|_| HeadMaps::on(grid, wants.maps)).collect(),
+        over_heads: OverHeads::default(),
+    };
+    images
+        .into_par_iter()
+        .zip(qkv.par_chunks(qkv.len() / b))
+        .for_each_init(room, |room, (image, qkv)| watch.image(qkv, bias, room, image));
+    told
 }
 
-fn one_head(
-    head: usize,
-    view: &Head,
-    distances: &Distances,
-    room: &mut Room,
-    (out, found, mut kept): (&mut [f32], &mut [f32], Option<&mut [f32]>),
-) {
-    let Size { t, n_heads, d, .. } = view.size();
-    let width = n_heads * d;
-    let prefix = distances.grid.n_prefix;
-    let mut sums = [0.0f64; STATISTICS];
-    let Room { p, entropies, unit: unit_far, patches: patches_far } = room;
-    for (first, n) in tiles(t) {
-        let tile = match &mut kept {
-            Some(kept) => &mut kept[first * t..(first + n) * t],
-            None => {
-                p.resize(n * t, 0.0);
-                p.as_mut_slice()
+impl Watch {
+    /// All heads of one image, tile by tile.
+    fn image(&self, qkv: &[f32], bias: Option<&[f32]>, room: &mut Room, image: Image) {
+        let Size { t, n_heads, d, .. } = self.size;
+        let (width, prefix) = (n_heads * d, self.grid.n_prefix);
+        let Image { merged, statistics, probabilities, maps: told_maps, over_heads: told_over } = image;
+        let Room { p, entropies, sums, maps, over_heads } = room;
+        sums.fill([0.0; 2]);
+        maps.iter_mut().for_each(HeadMaps::clear);
+        let mut apart = 0.0;
+        for (first, n) in tiles(t) {
+            entropies.resize(n, 0.0);
+            for (head, (sums, maps)) in sums.iter_mut().zip(maps.iter_mut()).enumerate() {
+                let kept = (head * t + first) * t;
+                let tile = match probabilities.get_mut(kept..kept + n * t) {
+                    Some(kept) => kept,
+                    None => {
+                        p.resize(n * t, 0.0);
+                        p.as_mut_slice()
+                    }
+                };
+                let view = Head::new(qkv, bias, head, self.size);
+                view.scores(first, n, tile);
+                softmax_with_entropy(tile, t, entropies);
+                sums[0] += entropies.iter().map(|&entropy| f64::from(entropy)).sum::<f64>();
+                let of_patches = tile.chunks_exact(t).skip(prefix.saturating_sub(first));
+                sums[1] += of_patches.map(|row| f64::from(row[0])).sum::<f64>();
+                maps.add(first, tile);
+                if self.wants.over_heads {
+                    over_heads.add(head, tile, &mut told_over[first * t..(first + n) * t]);
+                }
+                let product = (View::new(tile, n, t), view.values());
+                let into = &mut merged[first * width + head * d..];
+                matmul(into, width, product, 1.0, false, Parallelism::None);
             }
-        };
-        entropies.resize(n, 0.0);
-        view.scores(first, n, tile);
-        softmax_with_entropy(tile, t, entropies);
-        sums[0] += entropies.iter().map(|&entropy| f64::from(entropy)).sum::<f64>();
-        for (query, p) in (first..).zip(tile.chunks_exact(t)) {
-            let Some(patch) = query.checked_sub(prefix) else { continue };
-            distances.of_query(patch, &distances.unit, unit_far);
-            distances.of_query(patch, &distances.patches, patches_far);
-            let (rest, unit, patches) = weighted(&p[prefix..], unit_far, patches_far);
-            sums[1] += f64::from(p[0]);
-            if rest > 0.0 {
-                sums[2] += f64::from(unit / rest);
-                sums[3] += f64::from(patches / rest);
+            if self.wants.over_heads {
+                let rows = &mut told_over[first * t..(first + n) * t];
+                apart += over_heads.settle(first, n_heads, self.grid, rows);
             }
         }
-        let product = (View::new(tile, n, t), view.values());
-        matmul(&mut out[first * width + head * d..], width, product, 1.0, false, Parallelism::None);
-    }
-    let n_patches = (t - prefix).max(1) as f64;
-    let shares = [t as f64, n_patches, n_patches, n_patches];
-    for (found, (sum, n)) in found.iter_mut().zip(sums.into_iter().zip(shares)) {
-        *found = (sum / n) as f32;
+        let n_patches = (t - prefix).max(1) as f64;
+        for ((found, sums), maps) in statistics.chunks_exact_mut(STATISTICS).zip(sums).zip(maps.iter()) {
+            let far = [&self.unit, &self.patches].map(|distances| maps.mean_distance(distances));
+            let all = [sums[0] / t as f64, sums[1] / n_patches, far[0], far[1]];
+            found.iter_mut().zip(all).for_each(|(found, value)| *found = value as f32);
+        }
+        if self.wants.maps {
+            let parts = told_maps.chunks_exact_mut(n_of_maps(self.grid));
+            parts.zip(maps.iter()).for_each(|(into, maps)| maps.tell(into));
+        }
+        if let Some(spread) = told_over.last_mut() {
+            *spread = (apart / (n_patches * n_patches)) as f32;
+        }
     }
 }
