@@ -34,6 +34,13 @@ pub(crate) struct TrainedModel {
 pub(crate) struct Asked {
     /// The study's name among the probes or the analyses.
     pub study: String,
+    /// Samples of either side that it is asked about, instead of the comparison's `n_asked`; for what takes long, such as fine-tuning.
+    #[serde(default)]
+    pub n_asked: Option<usize>,
+    /// Data that it is asked on instead of the comparison's, where that does not have what it needs: clips, for one. What `--data` says
+    /// holds for every study, and puts this aside.
+    #[serde(default)]
+    pub data: Option<String>,
     /// Its options.
     #[serde(default)]
     pub options: toml::Table,
@@ -94,6 +101,9 @@ impl Recipe for CompareRecipe {
             if value == 0 {
                 return Err(RecipeError::value(key, "at least 1", "0"));
             }
+        }
+        for asked in self.probes.iter().chain(&self.analyses).filter(|asked| asked.n_asked == Some(0)) {
+            return Err(RecipeError::value(&format!("{}.n_asked", asked.study), "at least 1", "0"));
         }
         let mut names: Vec<&str> = self.train.iter().map(|model| model.name.as_str()).collect();
         names.sort_unstable();
