@@ -27,7 +27,7 @@ pub struct SegmentationConfig {
     pub target: Target,
     /// Side in pixels at which masks are compared, at most that of the view; 100 in Leopart.
     pub eval_px: usize,
-    /// Training images by which the penalty, the weight of the kinds' frequencies and the best layer are chosen.
+    /// Training images, at most one in four, by which the penalty, the weight of the kinds' frequencies and the best layer are chosen.
     pub n_held_out: usize,
     /// Exponents of 2 between which every fourth is tried as what is added to the covariance.
     pub log2_lambdas: [i32; 2],
@@ -94,7 +94,7 @@ pub struct Segmentation;
 #[derive(Serialize, Deserialize)]
 pub struct SegmentationAcc {
     reading: Reading,
-    /// Every how many-th image is held out.
+    /// One image in so many is held out.
     held_out_every: usize,
     wanted: Vec<Select>,
     fit: BTreeMap<Select, Moments>,
@@ -122,7 +122,7 @@ impl Accumulate for SegmentationAcc {
                 self.test.push(study, taken, image, &truth, &self.wanted)?;
                 continue;
             }
-            let is_held_out = taken.info.indices[image].is_multiple_of(self.held_out_every);
+            let is_held_out = patches::is_one_in(self.held_out_every, taken.info.indices[image]);
             if is_held_out {
                 self.held_out.push(study, taken, image, &truth, &self.wanted)?;
             }
@@ -194,7 +194,7 @@ that there are. What is added to the covariance, how much the frequency of a kin
         let kept = || Kept::new(Self::INFO.name, config.memory_mib << 19);
         SegmentationAcc {
             reading: Reading::new(config.target, config.eval_px, shapes),
-            held_out_every: shapes.n_train.div_ceil(config.n_held_out).max(2),
+            held_out_every: shapes.n_train.div_ceil(config.n_held_out).max(4),
             // What the model cannot have was refused by `needs`.
             wanted: patches::candidates(Self::INFO.name, &config.facets, shapes).unwrap_or_default(),
             fit: BTreeMap::new(),

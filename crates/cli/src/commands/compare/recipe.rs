@@ -159,3 +159,34 @@ impl CompareRecipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin;
+
+    #[test]
+    fn what_compare_does_by_itself_asks_every_probe() {
+        for name in ["part-shapes", "fashion-mnist", "images"] {
+            let built_in = builtin::of_kind("compare").find(|recipe| recipe.name == name).expect("a recipe");
+            let recipe: CompareRecipe = report::recipe::from_table(
+                report::recipe::parse_table(built_in.text, name).expect("TOML"),
+                name,
+            )
+            .expect("sound");
+            for probe in probes::PROBES {
+                let is_asked = recipe.probes.iter().any(|asked| asked.study == probe.info.name);
+                assert!(is_asked, "{name} does not ask {}", probe.info.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_study_of_no_samples_is_refused_by_its_name() {
+        let built_in = builtin::of_kind("compare").find(|recipe| recipe.name == "images").expect("a recipe");
+        let mut table = report::recipe::parse_table(built_in.text, "images").expect("TOML");
+        report::recipe::set(&mut table, "probes.0.n_asked=0").expect("set");
+        let refused = report::recipe::from_table::<CompareRecipe>(table, "images").expect_err("a refusal");
+        assert!(refused.to_string().contains("knn.n_asked"), "{refused}");
+    }
+}
