@@ -114,9 +114,9 @@ mod tests {
         let found = Discriminant::of(&Moments::of(&samples, 3), 1e-14).classifier(1.0);
         let scores = found.scores(rows.view(), &[0, 1, 2]);
         for (row, expected) in scores.rows().into_iter().zip(EXPECTED) {
-            for class in 0..2 {
+            for (class, expected) in expected.iter().enumerate() {
                 let ours = row[class + 1] - row[0];
-                assert!((ours - expected[class]).abs() < 1e-6, "{ours} and {}", expected[class]);
+                assert!((ours - expected).abs() < 1e-6, "{ours} and {expected}");
             }
         }
     }

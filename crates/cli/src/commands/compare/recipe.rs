@@ -102,7 +102,8 @@ impl Recipe for CompareRecipe {
                 return Err(RecipeError::value(key, "at least 1", "0"));
             }
         }
-        for asked in self.probes.iter().chain(&self.analyses).filter(|asked| asked.n_asked == Some(0)) {
+        let mut asked = self.probes.iter().chain(&self.analyses);
+        if let Some(asked) = asked.find(|asked| asked.n_asked == Some(0)) {
             return Err(RecipeError::value(&format!("{}.n_asked", asked.study), "at least 1", "0"));
         }
         let mut names: Vec<&str> = self.train.iter().map(|model| model.name.as_str()).collect();
