@@ -24,6 +24,19 @@ pub(crate) struct Sides {
     pub(crate) test: Passage,
 }
 
+impl Sides {
+    /// At most `n` samples of each side, where that is said, spread evenly over the classes.
+    pub(crate) fn fewer(&self, n: Option<usize>) -> Self {
+        let of = |side: &Passage| {
+            let Some(n) = n.filter(|&n| n < side.indices.len()) else { return side.clone() };
+            let places = spread_over_classes(Subset::of(side.clone()).as_ref(), n);
+            let indices = places.into_iter().map(|place| side.indices[place]).collect();
+            Passage { indices: Arc::new(indices), ..side.clone() }
+        };
+        Self { train: self.train.as_ref().map(of), test: of(&self.test) }
+    }
+}
+
 /// Opens one side of a data set, `limit` samples of it spread over its classes; a share of them may be unreadable.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A picture of `width × height` pixels, `[height · width · 3]` bytes, row by row.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +54,8 @@ impl Crf {
     /// ```
     ///
     /// All pixels move at the same time. With Potts's model `μ(l, l') = [l ≠ l']` the sum over other labels is a number that all
-    /// labels of a pixel share, less the sum above.
+    /// labels of a pixel share, less the sum above. The weights of pairs are computed once for a picture and kept for all steps,
+    /// unless they are more than 64 MiB; that changes no bit of the result.
     ///
     /// # Shapes
     /// `unary` `U`: `[height · width, labels]`; the result is as large, its rows sum to 1.
@@ -74,25 +76,157 @@ impl Crf {
             rgb.len()
         );
         assert!(n_labels > 0, "a label is needed");
-        let fields: Vec<Field> =
-            self.pairwise.iter().map(|kernel| Field::new(kernel, picture, self.radius_px)).collect();
-        let mut q: Vec<f64> = Vec::with_capacity(n * n_labels);
-        unary.rows().into_iter().for_each(|row| q.extend(softmax(row.iter().map(|u| -u).collect())));
-        for _ in 0..self.n_steps {
-            let of_pixel = |i: usize| {
-                let mut scores: Vec<f64> = unary.row(i).iter().map(|u| -u).collect();
-                for field in &fields {
-                    field.add_message(i, &q, &mut scores);
-                }
-                softmax(scores)
-            };
-            q = (0..n).into_par_iter().flat_map_iter(of_pixel).collect();
+        let weights = Weights::of(&self.pairwise, picture, self.radius_px, KEPT_BYTES);
+        self.iterate(&weights, picture, unary)
+    }
+
+    /// The steps of the mean field, rows of pixels side by side.
+    fn iterate(&self, weights: &Weights, picture: Picture, unary: ArrayView2<f64>) -> Array2<f64> {
+        let (n, n_labels) = unary.dim();
+        let width = picture.width;
+        // Row by row, label by label, so that neighbors along a row lie side by side: `[height, labels, width]`.
+        let at = |y: usize, label: usize, x: usize| (y * n_labels + label) * width + x;
+        let mut q = vec![0.0; n * n_labels];
+        let mut scores = vec![0.0; n_labels];
+        for (pixel, costs) in unary.rows().into_iter().enumerate() {
+            scores.iter_mut().zip(costs).for_each(|(score, cost)| *score = -cost);
+            softmax(&mut scores);
+            scores.iter().enumerate().for_each(|(l, &share)| q[at(pixel / width, l, pixel % width)] = share);
         }
-        match Array2::from_shape_vec((n, n_labels), q) {
-            Ok(q) => q,
-            Err(error) => panic!("{n} pixels of {n_labels} labels: {error}"),
+        for _ in 0..self.n_steps {
+            let mut next = vec![0.0; q.len()];
+            next.par_chunks_mut((n_labels * width).max(1)).enumerate().for_each(|(y, row)| {
+                let mut buffer = vec![0.0; width];
+                weights.add_messages(y, (&q, n_labels), row, &mut buffer);
+                let mut scores = vec![0.0; n_labels];
+                for x in 0..width {
+                    for (l, score) in scores.iter_mut().enumerate() {
+                        *score = row[l * width + x] - unary[(y * width + x, l)];
+                    }
+                    softmax(&mut scores);
+                    scores.iter().enumerate().for_each(|(l, &share)| row[l * width + x] = share);
+                }
+            });
+            q = next;
+        }
+        Array2::from_shape_fn((n, n_labels), |(pixel, label)| q[at(pixel / width, label, pixel % width)])
+    }
+}
+
+/// Bytes of weights of pairs that are kept for a picture; of one with more pairs they are computed anew in every step.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// `Σ_m w_m k̃_m(i, j)` of all pairs in reach of each other.
+struct Weights<'a> {
+    fields: Vec<Field<'a>>,
+    size: (usize, usize),
+    /// How far pairs reach along each side.
+    reach: (usize, usize),
+    /// For every way from a pixel to one below it or right of it in its row, `[ways, height, width]`; 0 where that is outside. None where
+    /// there are too many.
+    kept: Option<Vec<f64>>,
+}
+
+impl<'a> Weights<'a> {
+    fn of(kernels: &[Pairwise], picture: Picture<'a>, radius_px: Option<usize>, most_bytes: usize) -> Self {
+        let Picture { width, height, .. } = picture;
+        let radius = radius_px.unwrap_or(usize::MAX);
+        let reach = (radius.min(width.saturating_sub(1)), radius.min(height.saturating_sub(1)));
+        let fields = kernels.iter().map(|kernel| Field::new(kernel, picture, reach)).collect();
+        let mut weights = Self { fields, size: (width, height), reach, kept: None };
+        let n_values = weights.n_ways().saturating_mul(width * height);
+        if n_values.saturating_mul(size_of::<f64>()) <= most_bytes {
+            let mut kept = vec![0.0; n_values];
+            let rows = kept.par_chunks_mut(width.max(1)).enumerate();
+            rows.for_each(|(row, out)| weights.compute(weights.way(row / height), row % height, out));
+            weights.kept = Some(kept);
+        }
+        weights
+    }
+
+    /// Ways to the right in a row, then those of each row below.
+    fn n_ways(&self) -> usize {
+        self.reach.0 + self.reach.1 * (2 * self.reach.0 + 1)
+    }
+
+    /// Columns and rows of a way.
+    fn way(&self, place: usize) -> (isize, usize) {
+        let reach = self.reach.0;
+        match place.checked_sub(reach) {
+            None => (place as isize + 1, 0),
+            Some(below) => ((below % (2 * reach + 1)) as isize - reach as isize, 1 + below / (2 * reach + 1)),
         }
     }
+
+    /// The opposite of [`Weights::way`].
+    fn place(&self, (dx, dy): (isize, usize)) -> usize {
+        let reach = self.reach.0;
+        match dy {
+            0 => dx as usize - 1,
+            _ => reach + (dy - 1) * (2 * reach + 1) + (dx + reach as isize) as usize,
+        }
+    }
+
+    /// The weights of a row's pixels with those a way off; what is outside keeps what it had.
+    fn compute(&self, (dx, dy): (isize, usize), y: usize, out: &mut [f64]) {
+        let (width, height) = self.size;
+        if y + dy >= height {
+            return;
+        }
+        let apart = (dx.unsigned_abs(), dy);
+        for x in columns(dx, width) {
+            let (i, j) = (y * width + x, (y + dy) * width + x.saturating_add_signed(dx));
+            let weight =
+                |field: &Field| field.weight * field.kernel(i, j, apart) * field.scale[i] * field.scale[j];
+            out[x] = self.fields.iter().map(weight).sum();
+        }
+    }
+
+    /// Adds what all other pixels say of the labels of a row's pixels.
+    ///
+    /// # Shapes
+    /// `q`: `[height, labels, width]`; `row`: `[labels, width]`; `buffer`: `[width]`.
+    fn add_messages(&self, y: usize, (q, n_labels): (&[f64], usize), row: &mut [f64], buffer: &mut [f64]) {
+        let (width, height) = self.size;
+        let (reach_x, reach_y) = (self.reach.0 as isize, self.reach.1);
+        for other_y in y.saturating_sub(reach_y)..height.min(y + reach_y + 1) {
+            for dx in -reach_x..=reach_x {
+                if other_y == y && dx == 0 {
+                    continue;
+                }
+                // Weights are kept at the pixel from which the other is below or to the right.
+                let is_ahead = other_y > y || (other_y == y && dx > 0);
+                let (from, way) =
+                    if is_ahead { (y, (dx, other_y - y)) } else { (other_y, (-dx, y - other_y)) };
+                let weights = match &self.kept {
+                    Some(kept) => {
+                        let first = (self.place(way) * height + from) * width;
+                        &kept[first..first + width]
+                    }
+                    None => {
+                        self.compute(way, from, buffer);
+                        &*buffer
+                    }
+                };
+                let columns = columns(dx, width);
+                let other = columns.start.saturating_add_signed(dx)..columns.end.saturating_add_signed(dx);
+                let weights = &weights[if is_ahead { columns.clone() } else { other.clone() }];
+                for label in 0..n_labels {
+                    let shares = &q[(other_y * n_labels + label) * width..][other.clone()];
+                    let out = &mut row[label * width..][columns.clone()];
+                    for ((out, share), weight) in out.iter_mut().zip(shares).zip(weights) {
+                        *out += weight * share;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The columns from which one `dx` off is inside.
+fn columns(dx: isize, width: usize) -> Range<usize> {
+    let off = dx.unsigned_abs().min(width);
+    if dx < 0 { off..width } else { 0..width - off }
 }
 
 /// One kernel on one picture.
@@ -110,75 +244,57 @@ struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    fn new(kernel: &Pairwise, picture: Picture<'a>, radius_px: Option<usize>) -> Self {
-        let Picture { width, height, .. } = picture;
+    fn new(kernel: &Pairwise, picture: Picture<'a>, reach: (usize, usize)) -> Self {
         let gauss = |squared: f64, sigma: f64| {
             assert!(sigma > 0.0, "a σ above 0 is needed, found {sigma}");
             (-squared / (2.0 * sigma * sigma)).exp()
         };
-        let radius = radius_px.unwrap_or(usize::MAX);
-        let reach = (radius.min(width.saturating_sub(1)), radius.min(height.saturating_sub(1)));
         let by_distance =
             (0..=reach.0.max(reach.1)).map(|d| gauss((d * d) as f64, kernel.sigma_xy_px)).collect();
         let by_color = match kernel.sigma_rgb {
             Some(sigma) => (0..=3 * 255 * 255).map(|squared: u32| gauss(f64::from(squared), sigma)).collect(),
             None => Vec::new(),
         };
-        let scale = Vec::new();
-        let field = Self { picture, weight: kernel.weight, reach, by_distance, by_color, scale };
-        let inverse_root = |i: usize| {
-            let mut sum = 0.0;
-            field.each_pair(i, |_, k| sum += k);
-            if sum > 0.0 { 1.0 / sum.sqrt() } else { 0.0 }
-        };
-        let scale = (0..width * height).into_par_iter().map(inverse_root).collect();
+        let field = Self { picture, weight: kernel.weight, reach, by_distance, by_color, scale: Vec::new() };
+        let n = picture.width * picture.height;
+        let scale = (0..n).into_par_iter().map(|i| field.inverse_root(i)).collect();
         Self { scale, ..field }
     }
 
-    /// Shows every pixel in reach of one, but for itself, with the kernel of both; row by row.
-    fn each_pair(&self, i: usize, mut visit: impl FnMut(usize, f64)) {
-        let Picture { rgb, width, height } = self.picture;
+    /// `1 / √D` of a pixel.
+    fn inverse_root(&self, i: usize) -> f64 {
+        let Picture { width, height, .. } = self.picture;
         let (x, y) = (i % width, i / width);
+        let mut sum = 0.0;
         for other_y in y.saturating_sub(self.reach.1)..height.min(y + self.reach.1 + 1) {
-            let of_row = self.by_distance[y.abs_diff(other_y)];
             for other_x in x.saturating_sub(self.reach.0)..width.min(x + self.reach.0 + 1) {
                 let j = other_y * width + other_x;
-                if j == i {
-                    continue;
-                }
-                let near = of_row * self.by_distance[x.abs_diff(other_x)];
-                let alike = if self.by_color.is_empty() {
-                    1.0
-                } else {
-                    let channel = |c: usize| i32::from(rgb[3 * i + c]) - i32::from(rgb[3 * j + c]);
-                    let squared: i32 = (0..3).map(|c| channel(c) * channel(c)).sum();
-                    self.by_color[squared as usize]
-                };
-                visit(j, near * alike);
+                let apart = (x.abs_diff(other_x), y.abs_diff(other_y));
+                sum += if j == i { 0.0 } else { self.kernel(i, j, apart) };
             }
         }
+        if sum > 0.0 { 1.0 / sum.sqrt() } else { 0.0 }
     }
 
-    /// Adds what the other pixels say of a pixel's labels.
-    fn add_message(&self, i: usize, q: &[f64], scores: &mut [f64]) {
-        let n_labels = scores.len();
-        let own = self.weight * self.scale[i];
-        self.each_pair(i, |j, k| {
-            let k = own * k * self.scale[j];
-            for (score, q) in scores.iter_mut().zip(&q[j * n_labels..(j + 1) * n_labels]) {
-                *score += k * q;
-            }
-        });
+    /// `k(i, j)` of two pixels in reach of each other, so many columns and rows apart.
+    fn kernel(&self, i: usize, j: usize, (columns, rows): (usize, usize)) -> f64 {
+        let rgb = self.picture.rgb;
+        let near = self.by_distance[rows] * self.by_distance[columns];
+        if self.by_color.is_empty() {
+            return near;
+        }
+        let channel = |c: usize| i32::from(rgb[3 * i + c]) - i32::from(rgb[3 * j + c]);
+        let squared: i32 = (0..3).map(|c| channel(c) * channel(c)).sum();
+        near * self.by_color[squared as usize]
     }
 }
 
 /// `exp(s_l) / Σ exp(s)`
-fn softmax(mut scores: Vec<f64>) -> Vec<f64> {
+fn softmax(scores: &mut [f64]) {
     let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     scores.iter_mut().for_each(|score| *score = (*score - most).exp());
     let sum: f64 = scores.iter().sum();
     scores.iter_mut().for_each(|score| *score /= sum);
-    scores
 }
 
 #[cfg(test)]
@@ -277,6 +393,10 @@ mod tests {
             let unary = Array2::from_shape_vec((20, 3), costs).expect("3 labels of 20 pixels");
             let found = crf.refine(picture, unary.view());
             prop_assert!(near(&found, &plainly(&crf, picture, &unary)));
+            // Weights that are not kept are the same weights.
+            let anew = Weights::of(&crf.pairwise, picture, radius_px, 0);
+            prop_assert!(anew.kept.is_none() || radius_px == Some(0), "there are pairs to keep");
+            prop_assert_eq!(&crf.iterate(&anew, picture, unary.view()), &found);
             prop_assert!(found.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-12));
             let mirror = |i: usize| i / 5 * 5 + 4 - i % 5;
             let mirrored: Vec<u8> = (0..20).flat_map(|i| bytes[3 * mirror(i)..3 * mirror(i) + 3].to_vec()).collect();

@@ -1,6 +1,7 @@
 //! Maps at another size: bilinear and nearest, as PyTorch's `interpolate` weighs them.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
+use std::ops::Range;
 
 /// Resizes every channel bilinearly, pixel centers kept in place: `align_corners = false`, no smoothing where it shrinks.
 ///
@@ -29,10 +30,11 @@ pub fn bilinear(maps: ArrayView3<f64>, rows: usize, columns: usize) -> Array3<f6
 }
 
 /// The greatest of several scores at every pixel of a larger map: as [`bilinear`] of every score and then the greatest, the first of
-/// equals, but without keeping the large maps.
+/// equals, but without making the large maps.
 ///
-/// Every row of the grid is made wide once; then a row of pixels is blended from two of them, one score after another, which is
-/// one pass over memory that the compiler turns into vector instructions. The arithmetic is that of [`bilinear`], bit for bit.
+/// Pixels between the same four cells of the grid lie between the scores there, so that a score whose greatest corner is below another's
+/// least one cannot win and is left out; most pixels are settled by that alone. The arithmetic of the others is that of [`bilinear`],
+/// bit for bit.
 ///
 /// # Shapes
 /// `scores`: `[h · w, K]` of a grid `(h, w)`, row by row, `K` at most 256; the result is `[rows · columns]`, row by row.
@@ -51,31 +53,58 @@ pub fn bilinear_argmax(
     let (n, k) = scores.dim();
     assert!(n == h * w && (1..=256).contains(&k), "bilinear_argmax: [{n}, {k}] scores of a grid of {h}×{w}");
     let (ys, xs) = (weights(h, rows), weights(w, columns));
-    let mut wide = vec![0.0; h * k * columns]; // [h, K, columns]
-    for (place, out) in wide.chunks_exact_mut(columns).enumerate() {
-        let (y, kind) = (place / k, place % k);
-        for (value, &(x0, x1, u)) in out.iter_mut().zip(&xs) {
-            *value = scores[[y * w + x0, kind]] * (1.0 - u) + scores[[y * w + x1, kind]] * u;
-        }
-    }
-    let row = |y: usize, kind: usize| &wide[(y * k + kind) * columns..(y * k + kind + 1) * columns];
-    let (mut most, mut kinds) = (vec![0.0; columns], vec![0u64; columns]);
-    let mut out = Vec::with_capacity(rows * columns);
-    for &(y0, y1, v) in &ys {
-        most.fill(f64::NEG_INFINITY);
-        kinds.fill(0);
-        for kind in 0..k {
-            let between = row(y0, kind).iter().zip(row(y1, kind));
-            for ((most, at), (&upper, &lower)) in most.iter_mut().zip(&mut kinds).zip(between) {
-                let value = upper * (1.0 - v) + lower * v;
-                let is_more = value > *most;
-                *most = if is_more { value } else { *most };
-                *at = if is_more { kind as u64 } else { *at };
+    let mut out = vec![0; rows * columns];
+    let mut close: Vec<usize> = Vec::with_capacity(k);
+    for own_rows in between_the_same(&ys) {
+        for own_columns in between_the_same(&xs) {
+            let ((y0, y1, _), (x0, x1, _)) = (ys[own_rows.start], xs[own_columns.start]);
+            let corners = [y0 * w + x0, y0 * w + x1, y1 * w + x0, y1 * w + x1].map(|cell| scores.row(cell));
+            contenders(&corners, &mut close);
+            for y in own_rows.clone() {
+                let v = ys[y].2;
+                let out = &mut out[y * columns..][own_columns.clone()];
+                if let [only] = close.as_slice() {
+                    out.fill(*only as u8);
+                    continue;
+                }
+                for (out, &(_, _, u)) in out.iter_mut().zip(&xs[own_columns.clone()]) {
+                    let mut most = f64::NEG_INFINITY;
+                    for &kind in &close {
+                        let upper = corners[0][kind] * (1.0 - u) + corners[1][kind] * u;
+                        let lower = corners[2][kind] * (1.0 - u) + corners[3][kind] * u;
+                        let value = upper * (1.0 - v) + lower * v;
+                        if value > most {
+                            (most, *out) = (value, kind as u8);
+                        }
+                    }
+                }
             }
         }
-        out.extend(kinds.iter().map(|&kind| kind as u8));
     }
     out
+}
+
+/// Runs of targets that lie between the same two cells.
+fn between_the_same(all: &[(usize, usize, f64)]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut first = 0;
+    all.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).map(move |run| {
+        let own = first..first + run.len();
+        first = own.end;
+        own
+    })
+}
+
+/// The scores that can be the greatest somewhere between four corners, ascending; with room for what arithmetic rounds.
+fn contenders(corners: &[ArrayView1<f64>; 4], close: &mut Vec<usize>) {
+    const ROOM: f64 = 1e-12;
+    let over = |kind: usize, of: fn(f64, f64) -> f64| {
+        corners[1..].iter().fold(corners[0][kind], |value, corner| of(value, corner[kind]))
+    };
+    let n_kinds = corners[0].len();
+    let floor = (0..n_kinds).map(|kind| over(kind, f64::min)).fold(f64::NEG_INFINITY, f64::max);
+    let largest = corners.iter().flatten().fold(0.0f64, |largest, score| largest.max(score.abs()));
+    close.clear();
+    close.extend((0..n_kinds).filter(|&kind| over(kind, f64::max) >= floor - ROOM * largest));
 }
 
 /// For every pixel of a larger map the cell of the grid that [`nearest`] gives it, row by row.

@@ -1,5 +1,6 @@
 //! Parity with the golden cases of kinds `knn`, `attention_stats`, `attention_rollout`, `cka`, `davis_jf`, `label_propagation`,
-//! `log_bins`, `cluster_scores`, `interpolate`, `hungarian`, `segmentation_scores`, `retrieval_scores`, `pck` and `map_equation`.
+//! `log_bins`, `cluster_scores`, `interpolate`, `hungarian`, `segmentation_scores`, `retrieval_scores`, `pck`, `map_equation`,
+//! `classification_scores`, `intervals`, `jaccard`, `projection` and `kmeans`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,21 @@ use measure::attention::{TokenGrid, cls_share, entropy_nats, mean_distance_unit_
 use measure::cka::{Gram, Moments, cka_from_hsic, hsic_matrix};
 use measure::confusion::Confusion;
 use measure::davis::{contour_accuracy, region_similarity};
+use measure::interval::{mean, paired_t_interval, standard_error, t_interval};
+use measure::kmeans::KMeans;
+use measure::linear::ranking;
 use measure::log_bins::log_bins;
 use measure::map_equation::{Graph, Walk, best_of, code_length};
 use measure::matching::{assign, one_to_one, pairwise_iou};
 use measure::nearest::{l2_normalize_rows, top_k};
 use measure::pck::{Located, Yardstick, pck};
+use measure::projection::Spread;
 use measure::propagate::{Context, Neighborhood, Rule, cosine, propagate, stretch};
 use measure::resample::{bilinear, nearest};
 use measure::retrieval::{Kind, average_precision, precision_at, ranks_of_positives};
 use measure::rollout::rollout;
-use measure::vote::{top1, weighted_votes};
+use measure::saliency;
+use measure::vote::{top1, top5, weighted_votes};
 use ndarray::{Array2, Array3, ArrayD, Axis, Ix2, Ix3, Ix4, Ix5, Slice};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -354,6 +360,83 @@ fn segmentations_have_the_scores_of_other_libraries() {
         case.compare("mean_iou", &ndarray::arr0(ours.mean_iou()).into_dyn());
         case.compare("mean_iou_of_all", &ndarray::arr0(ours.mean_iou_of_all()).into_dyn());
         case.compare("accuracy", &ndarray::arr0(ours.accuracy()).into_dyn());
+    }
+}
+
+#[test]
+fn classifications_have_the_scores_of_other_libraries() {
+    for case in Case::all("classification_scores") {
+        let n_classes = case.config_usize(&case.meta["config"]["classes"]);
+        let labels = case.labels("labels");
+        let scores = case.array::<f64>("scores").into_dimensionality::<Ix2>().expect("two axes");
+        let ranked = ranking(scores.view(), 5);
+        let predicted = ranked.column(0).to_vec();
+        case.compare("top1", &ndarray::arr0(top1(&predicted, &labels)).into_dyn());
+        case.compare("top5", &ndarray::arr0(top5(ranked.view(), &labels)).into_dyn());
+        let ours = Confusion::of(&labels, &predicted, n_classes);
+        let expected = case.array::<i64>("confusion").mapv(|count| count as usize);
+        assert_eq!(ours.counts.clone().into_dyn(), expected, "{}", case.folder.display());
+        let recalls: Vec<f64> = (0..n_classes).filter_map(|class| ours.recall(class)).collect();
+        case.compare("recall", &ndarray::arr1(&recalls).into_dyn());
+        let precisions: Vec<f64> = (0..n_classes).map(|class| ours.precision(class).unwrap_or(0.0)).collect();
+        case.compare("precision", &ndarray::arr1(&precisions).into_dyn());
+        case.compare("mean_recall", &ndarray::arr0(ours.mean_recall()).into_dyn());
+    }
+}
+
+#[test]
+fn intervals_of_means_are_those_of_another_library() {
+    for case in Case::all("intervals") {
+        for i in 0..case.config_usize(&case.meta["config"]["cases"]) {
+            let numbers = |name: &str| case.array::<f64>(&format!("{name}.{i}")).into_raw_vec_and_offset().0;
+            let (values, others) = (numbers("values"), numbers("others"));
+            let ours = ndarray::arr1(&[mean(&values), standard_error(&values)]);
+            case.compare(&format!("mean_sem.{i}"), &ours.into_dyn());
+            let own = t_interval(&values);
+            case.compare(&format!("interval.{i}"), &ndarray::arr1(&[own.low, own.high]).into_dyn());
+            let paired = paired_t_interval(&values, &others);
+            case.compare(&format!("paired.{i}"), &ndarray::arr1(&[paired.low, paired.high]).into_dyn());
+        }
+    }
+}
+
+#[test]
+fn masks_overlap_as_another_library_counts() {
+    for case in Case::all("jaccard") {
+        let masks = |name: &str| {
+            let bytes = case.array::<u8>(name).mapv(|byte| byte > 0);
+            bytes.into_dimensionality::<Ix3>().expect("three axes")
+        };
+        let (truth, found) = (masks("truth"), masks("found"));
+        let pairs = || truth.outer_iter().zip(found.outer_iter());
+        let regions: Vec<f64> = pairs().map(|(truth, found)| region_similarity(truth, found)).collect();
+        case.compare("jaccard", &ndarray::arr1(&regions).into_dyn());
+        let flat = |mask: ndarray::ArrayView2<bool>| mask.iter().copied().collect::<Vec<bool>>();
+        let ious = pairs().map(|(truth, found)| saliency::iou(&flat(truth), &flat(found)));
+        case.compare("jaccard", &ndarray::Array1::from_iter(ious).into_dyn());
+    }
+}
+
+#[test]
+fn principal_directions_of_z_scores_are_those_of_another_library() {
+    for case in Case::all("projection") {
+        let (rows, k) = (case.matrix("features"), case.config_usize(&case.meta["config"]["directions"]));
+        let mut spread = Spread::nothing(rows.ncols());
+        spread.add(rows.view());
+        let ours = spread.projection(k).apply(rows.view()).mapv(|x| f64::from(x.abs()));
+        case.compare("projected", &ours.into_dyn());
+    }
+}
+
+#[test]
+fn clusters_that_lie_apart_are_those_of_another_library() {
+    for case in Case::all("kmeans") {
+        let (rows, k) = (case.matrix("features"), case.config_usize(&case.meta["config"]["clusters"]));
+        let Ok(found) = KMeans::new(k, 0).fit::<std::convert::Infallible>(&rows.view());
+        case.compare("inertia", &ndarray::arr0(found.inertia).into_dyn());
+        // The numbers of clusters are arbitrary: each of ours holds one of theirs.
+        let counts = Confusion::of(&found.of, &case.labels("clusters"), k).counts;
+        assert!(counts.rows().into_iter().all(|row| row.iter().filter(|&&count| count > 0).count() == 1));
     }
 }
 

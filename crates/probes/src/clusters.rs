@@ -1,7 +1,7 @@
 //! Clusters of the patches of all images, found without labels.
 
-use measure::kmeans::{Clusters, KMeans, nearest_centers};
-use ndarray::{ArrayView2, Axis};
+use measure::kmeans::{Clusters, KMeans, Rows, nearest_centers};
+use ndarray::ArrayView2;
 use rand::RngExt;
 use std::convert::Infallible;
 use vit_data::Seed;
@@ -21,10 +21,15 @@ pub(crate) struct Seek {
 
 /// Clusters of rows; those that had no part in finding the centers are given to the nearest.
 ///
+/// Memory: the rows by which centers are found, where these are not all.
+///
+/// # Errors
+/// What the rows say.
+///
 /// # Panics
 /// If there are no rows.
-pub(crate) fn seek(rows: ArrayView2<f32>, how: &Seek) -> Clusters {
-    let n = rows.nrows();
+pub(crate) fn seek<E>(rows: &dyn Rows<E>, how: &Seek) -> Result<Clusters, E> {
+    let (n, width) = rows.size();
     let k = how.k.clamp(1, n);
     let fit = KMeans {
         n_starts: how.n_starts,
@@ -34,12 +39,22 @@ pub(crate) fn seek(rows: ArrayView2<f32>, how: &Seek) -> Clusters {
     };
     let n_drawn = how.per_cluster.saturating_mul(k);
     if how.per_cluster == 0 || n_drawn >= n {
-        let Ok(found) = fit.fit::<Infallible>(&rows);
-        return found;
+        return fit.fit(rows);
     }
-    let Ok(found) = fit.fit::<Infallible>(&rows.select(Axis(0), &drawn(n, n_drawn, how.seed)).view());
-    let Ok((of, inertia)) = nearest_centers::<Infallible>(&rows, found.centers.view());
-    Clusters { of, inertia, ..found }
+    let drawn = drawn(n, n_drawn, how.seed);
+    let mut values = Vec::with_capacity(n_drawn * width);
+    let (mut first, mut left) = (0, drawn.as_slice());
+    rows.each_block(&mut |block| {
+        let (own, rest) = left.split_at(left.partition_point(|&at| at < first + block.nrows()));
+        own.iter().for_each(|at| values.extend(block.row(at - first)));
+        (first, left) = (first + block.nrows(), rest);
+    })?;
+    let Ok(own) = ArrayView2::from_shape((n_drawn, width), &values) else {
+        panic!("clusters: {} values of {n_drawn} rows of width {width}", values.len())
+    };
+    let Ok(found) = fit.fit::<Infallible>(&own);
+    let (of, inertia) = nearest_centers(rows, found.centers.view())?;
+    Ok(Clusters { of, inertia, ..found })
 }
 
 /// `m` of `n` places, ascending, each set of them as likely (Knuth's selection sampling).
@@ -70,7 +85,7 @@ mod tests {
         let at = |i: usize, j: usize| (if i % 3 == j { 20.0 } else { 0.0 }) + ((i * 7 + j) % 5) as f32;
         let rows = Array2::from_shape_fn((300, 3), |(i, j)| at(i, j));
         let how = Seek { k: 3, n_starts: 2, max_rounds: 20, per_cluster: 10, spherical: false, seed: 3 };
-        let found = seek(rows.view(), &how);
+        let Ok(found) = seek::<Infallible>(&rows.view(), &how);
         assert!((0..300).all(|i| found.of[i] == found.of[i % 3]));
         assert_ne!(found.of[0], found.of[1]);
         let chosen = drawn(50, 20, 1);

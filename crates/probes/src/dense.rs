@@ -1,9 +1,8 @@
 //! What probes of pixels share: what is told apart, and images whose patches are compared with the truth later.
 
 use crate::patches::{ids_in_view, is_held_out};
-use measure::projection::{Projection, Spread};
 use measure::resample::nearest_cells;
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vit_data::VOID;
@@ -120,6 +119,33 @@ impl Reading {
         }
     }
 
+    /// The patch of every pixel's middle, of a map that is compared, and how many pixels of each kind there are in it; where nobody says,
+    /// there are none.
+    pub(crate) fn pixels_of_patches(&self, truth: &[u8]) -> Vec<Vec<(usize, usize)>> {
+        let mut shown = vec![Vec::<(usize, usize)>::new(); self.n_patches()];
+        for (&kind, cell) in
+            truth.iter().zip(self.cells()).filter(|(kind, _)| usize::from(**kind) < self.n_kinds)
+        {
+            let kinds = &mut shown[cell];
+            match kinds.iter_mut().find(|(known, _)| *known == usize::from(kind)) {
+                Some((_, n)) => *n += 1,
+                None => kinds.push((usize::from(kind), 1)),
+            }
+        }
+        shown
+    }
+
+    /// The share of each kind in every patch, `[N, kinds]` one after another; 0 of all kinds where nobody says.
+    pub(crate) fn shares(&self, truth: impl IntoIterator<Item = u8>) -> Vec<f64> {
+        let truth: Vec<u8> = truth.into_iter().collect();
+        let mut shares = vec![0.0; self.n_patches() * self.n_kinds];
+        for (own, shown) in shares.chunks_exact_mut(self.n_kinds).zip(self.pixels_of_patches(&truth)) {
+            let n: usize = shown.iter().map(|(_, n)| n).sum();
+            shown.iter().for_each(|&(kind, count)| own[kind] = count as f64 / n as f64);
+        }
+        shares
+    }
+
     /// The truth at the middle of every patch, of a map that is compared.
     pub(crate) fn of_patches(&self, truth: &[u8]) -> Vec<u8> {
         let (rows, columns) = self.grid;
@@ -189,23 +215,10 @@ impl Kept {
         self.labels.extend(later.labels);
     }
 
-    /// The patches of all images, `[images · N, D]`.
-    ///
-    /// # Errors
-    /// When there are none for every image, or a temporary file cannot be read.
-    pub(crate) fn patches(&self, select: Select, reading: &Reading) -> Result<Array2<f32>, StudyError> {
-        let width = self.features.width(select)? / reading.n_patches();
-        let values = self.features.features(select)?.1;
-        match Array2::from_shape_vec((self.len() * reading.n_patches(), width), values) {
-            Ok(rows) => Ok(rows),
-            Err(error) => panic!("{} images of {} patches: {error}", self.len(), reading.n_patches()),
-        }
-    }
-
     /// The patches of one image, `[N, D]`.
     ///
     /// # Errors
-    /// As [`Kept::patches`].
+    /// When there are none for every image, or a temporary file cannot be read.
     pub(crate) fn patches_of(
         &self,
         select: Select,
@@ -219,44 +232,9 @@ impl Kept {
         }
     }
 
-    /// The same in at most `k` principal directions of their z-scores, over all images; all dimensions as they are for 0.
-    ///
-    /// Memory: the result, and `D²` numbers.
-    ///
-    /// # Errors
-    /// As [`Kept::patches`].
-    pub(crate) fn projected(
-        &self,
-        select: Select,
-        reading: &Reading,
-        k: usize,
-    ) -> Result<Array2<f32>, StudyError> {
-        if k == 0 {
-            return self.patches(select, reading);
-        }
-        let width = self.features.width(select)? / reading.n_patches();
-        let mut spread = Spread::nothing(width);
-        self.features.each_block(select, &mut |block| spread.add(rows_of(block, width)))?;
-        let projection: Projection = spread.projection(k);
-        let mut parts = Vec::new();
-        self.features.each_block(select, &mut |block| parts.push(projection.apply(rows_of(block, width))))?;
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        match concatenate(Axis(0), &views) {
-            Ok(rows) => Ok(rows),
-            Err(error) => panic!("blocks of one width: {error}"),
-        }
-    }
-
     /// The truth of each image, in the order of the data.
     pub(crate) fn each_truth(&self, reading: &Reading) -> impl Iterator<Item = &[u8]> {
         self.truths.chunks_exact(reading.n_pixels())
-    }
-}
-
-fn rows_of(block: &[f32], width: usize) -> ArrayView2<'_, f32> {
-    match ArrayView2::from_shape((block.len() / width, width), block) {
-        Ok(rows) => rows,
-        Err(error) => panic!("{} values of width {width}: {error}", block.len()),
     }
 }
 
@@ -341,6 +319,10 @@ mod tests {
         assert_eq!(read(truth.clone(), &reading).expect("classes"), ids);
         // The middle of a patch of 2 × 2 pixels is its last.
         assert_eq!(reading.of_patches(&ids), [2, 1, 2, VOID]);
+        assert_eq!(reading.pixels_of_patches(&ids)[0], [(0, 3), (2, 1)]);
+        let shares = reading.shares(ids.iter().copied());
+        assert_eq!(shares[..3], [0.75, 0.0, 0.25]);
+        assert_eq!(shares[9..], [0.0; 3], "nobody says");
         let mut kept = Kept::new("test", 0);
         (kept.truths, kept.indices) = (ids, vec![7]);
         // Clusters 0 to 3 of the four patches; void pixels are nowhere.

@@ -4,9 +4,9 @@ use crate::attended::{Attended, jaccard, needs_attention};
 use crate::clusters::{self, Seek};
 use crate::dense::{self, Kept, Reading, Target};
 use crate::patches::{self, check_facets};
+use crate::projected::{Projected, Space};
 use crate::scores::{self, Score, Words};
 use measure::interval::{mean, t_interval};
-use measure::nearest::l2_normalize_rows;
 use report::{Info, Metric, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{Seen, Site};
@@ -269,7 +269,8 @@ fn findings(config: &ForegroundConfig, shapes: &Shapes, acc: &ForegroundAcc) -> 
     let n_patches = reading.n_patches();
     let mut scored = Vec::new();
     for &select in &acc.wanted {
-        let rows = l2_normalize_rows(acc.test.projected(select, reading, config.pca)?.view());
+        let space = Space { pca: config.pca, unit: true, memory_bytes: config.memory_mib << 20 };
+        let rows = Projected::of(Foreground::INFO.name, &acc.test, (select, reading), space)?;
         let how = Seek {
             k: config.n_clusters,
             n_starts: config.n_starts,
@@ -278,7 +279,7 @@ fn findings(config: &ForegroundConfig, shapes: &Shapes, acc: &ForegroundAcc) -> 
             spherical: true,
             seed: shapes.seed,
         };
-        let found = clusters::seek(rows.view(), &how);
+        let found = clusters::seek(&rows, &how)?;
         let k = found.centers.nrows();
         let of = |wanted: &dyn Fn(usize) -> bool| precisions(&found.of, &noisy, n_patches, k, wanted);
         let (threshold, held_out) = chosen(config, acc, &found.of, &of(&dense::chooses));

@@ -21,6 +21,7 @@ mod linear;
 mod overclustering;
 mod part_co_segmentation;
 mod patches;
+mod projected;
 mod random_field;
 mod retrieval;
 mod scores;

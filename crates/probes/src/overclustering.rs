@@ -3,6 +3,7 @@
 use crate::clusters::{self, Seek};
 use crate::dense::{self, Kept, Reading, Target};
 use crate::patches::{self, check_facets};
+use crate::projected::{Projected, Space};
 use crate::scores::{self, Score, Words};
 use measure::confusion::Confusion;
 use measure::interval::mean;
@@ -227,11 +228,12 @@ fn answer(
     acc: &OverclusteringAcc,
     select: Select,
 ) -> Result<Answer, StudyError> {
-    let rows = acc.test.projected(select, &acc.reading, config.pca)?;
+    let space = Space { pca: config.pca, unit: false, memory_bytes: config.memory_mib << 20 };
+    let rows = Projected::of(Overclustering::INFO.name, &acc.test, (select, &acc.reading), space)?;
     let (mut first, mut scores) = (None, [(); 4].map(|()| Vec::new()));
     for turn in 0..config.n_seeds {
         let seed = shapes.seed.wrapping_add(turn as u64);
-        let of = |k: usize| {
+        let of = |k: usize| -> Result<Found, StudyError> {
             let how = Seek {
                 k,
                 n_starts: config.n_starts,
@@ -240,10 +242,10 @@ fn answer(
                 spherical: false,
                 seed,
             };
-            let found = clusters::seek(rows.view(), &how);
-            Found { k: found.centers.nrows(), of: found.of }
+            let found = clusters::seek(&rows, &how)?;
+            Ok(Found { k: found.centers.nrows(), of: found.of })
         };
-        let (many, few) = (of(config.n_clusters), of(acc.reading.n_kinds));
+        let (many, few) = (of(config.n_clusters)?, of(acc.reading.n_kinds)?);
         let counted = acc.by_most(&many, &dense::counts);
         let numbers = [
             acc.by_most(&many, &dense::chooses).mean_iou(),

@@ -2,6 +2,7 @@
 
 use crate::attended::{Attended, needs_attention};
 use crate::co_segmentation::CoSegmentationConfig;
+use crate::communities::ForegroundFrom;
 use crate::dense::{Reading, Target};
 use crate::image_sets::{ImageSets, PerSet, Salient};
 use crate::patches;
@@ -24,6 +25,9 @@ use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Select, Shapes,
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartCoSegmentationConfig {
+    /// Where parts are sought: what `attention` votes for, as in Amir et al.; the `truth` of the object, so that nothing is asked but whether
+    /// its parts are clusters; or `everywhere`.
+    pub foreground: ForegroundFrom,
     /// Parts that are sought in every set; 4 in Amir et al., 0 for as many as gain.
     pub n_parts: usize,
     /// Where the number is not given: one part more must leave at most this share of the squared distances; 0.94 in Amir et al.
@@ -36,7 +40,8 @@ pub struct PartCoSegmentationConfig {
 
 impl Default for PartCoSegmentationConfig {
     fn default() -> Self {
-        Self { object: CoSegmentationConfig::default(), n_parts: 4, elbow: 0.94, refine: Refine::None }
+        let (object, foreground) = (CoSegmentationConfig::default(), ForegroundFrom::Attention);
+        Self { object, foreground, n_parts: 4, elbow: 0.94, refine: Refine::None }
     }
 }
 
@@ -47,6 +52,13 @@ impl Recipe for PartCoSegmentationConfig {
             return Err(RecipeError::value(
                 "object.refine",
                 "`none`, as it is parts that are refined",
+                "`crf`",
+            ));
+        }
+        if self.refine != Refine::None && self.foreground != ForegroundFrom::Attention {
+            return Err(RecipeError::value(
+                "refine",
+                "`none` where the foreground is not by attention, as the background has no clusters then",
                 "`crf`",
             ));
         }
@@ -98,7 +110,8 @@ impl Study for PartCoSegmentation {
 What a few images of a class have in common is found as for co-segmentation: clusters of patches, votes by saliency. The
 patches of that are clustered again by k-means into a given number of parts; what is outside is one cluster more. Over the
 pixels of the true objects of a set, clusters (patches made larger by the nearest one) are compared with the true parts:
-normalized mutual information and the adjusted Rand index, mean over sets. One set in four chooses the layer and does not
+normalized mutual information and the adjusted Rand index, mean over sets. With `foreground` the truth, the first step is left to
+the object's mask, and only the second is asked. One set in four chooses the layer and does not
 count.";
     type Config = PartCoSegmentationConfig;
     type Acc = PartCoSegmentationAcc;
@@ -156,7 +169,8 @@ count.";
             let found = acc.sets.salient(select, &sets, &common)?;
             let of_set = |(set, found): (&Vec<usize>, &Salient)| -> Result<Option<Meeting>, StudyError> {
                 let rows = acc.sets.patches_of(select, set)?;
-                let parts = parts(config, shapes.seed, &rows, &found.marked);
+                let marked = foreground(config.foreground, &acc.sets, set, found);
+                let parts = parts(config, shapes.seed, &rows, &marked);
                 Ok(match by_pixel(&acc.sets, &rows, set, (found, &parts)) {
                     Some(of_pixels) => meeting(&acc.sets, set, (&of_pixels, &every_pixel)),
                     None => meeting(&acc.sets, set, (&parts.of, &cells)),
@@ -202,9 +216,14 @@ count.";
             caption: "Normalized mutual information of true parts and of clusters of what a few images have in common, over the pixels of the objects. \
                       Chance is a random cluster for every patch; the ceiling is the truth at the middle of every patch.",
             settings: format!(
-                "{} sets of up to {} images; {}",
+                "{} sets of up to {} images; parts sought {}; {}",
                 counting.len(),
                 config.object.set_size,
+                match config.foreground {
+                    ForegroundFrom::Attention => "in what attention votes for",
+                    ForegroundFrom::Truth => "in the object as it is",
+                    ForegroundFrom::Everywhere => "everywhere",
+                },
                 match config.n_parts {
                     0 => "as many parts as gain".to_owned(),
                     n => format!("{n} parts"),
@@ -218,6 +237,17 @@ count.";
         findings.metrics.push(Metric::new("chance.ari", random.1, "ratio"));
         findings.metrics.push(Metric::new("ceiling.ari", truth.1, "ratio"));
         Ok(findings)
+    }
+}
+
+/// The patches of a set in which parts are sought.
+fn foreground(from: ForegroundFrom, sets: &ImageSets, set: &[usize], found: &Salient) -> Vec<bool> {
+    let of_image =
+        |&image: &usize| sets.reading.of_patches(sets.truth(image)).into_iter().map(|kind| kind > 0);
+    match from {
+        ForegroundFrom::Attention => found.marked.clone(),
+        ForegroundFrom::Truth => set.iter().flat_map(of_image).collect(),
+        ForegroundFrom::Everywhere => vec![true; found.marked.len()],
     }
 }
 
@@ -319,6 +349,29 @@ mod tests {
         let config =
             PartCoSegmentationConfig { object, n_parts: 2, refine, ..PartCoSegmentationConfig::default() };
         Stage { n_test: 32, n_classes: 2, ..Stage::new() }.ask::<PartCoSegmentation>(&config, feature)
+    }
+
+    #[test]
+    fn with_the_object_given_parts_are_found_where_attention_sees_nothing() {
+        let attention = |_: u8, image: usize, patch: usize, _: usize| noise(image * 64 + patch + 9) + 0.5;
+        let object = CoSegmentationConfig { set_size: 4, ..CoSegmentationConfig::default() };
+        let stage = Stage { n_test: 32, n_classes: 2, attention, ..Stage::new() };
+        let foreground = ForegroundFrom::Truth;
+        let config = PartCoSegmentationConfig {
+            object,
+            foreground,
+            n_parts: 2,
+            ..PartCoSegmentationConfig::default()
+        };
+        let found = stage.ask::<PartCoSegmentation>(&config, &|kind, image, patch| match kind {
+            0 => (0..3).map(|d| noise((image * 64 + patch) * 3 + d)).collect(),
+            1 => vec![0.6, 0.8, 0.0],
+            _ => vec![0.6, 0.0, 0.8],
+        });
+        let nmi = value(&found, "best.nmi");
+        assert!((nmi - 1.0).abs() < 1e-12, "{nmi}");
+        let refined = PartCoSegmentationConfig { refine: Refine::Crf, ..config };
+        assert!(refined.check().is_err(), "the background has no clusters to be far from");
     }
 
     #[test]

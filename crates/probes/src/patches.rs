@@ -148,8 +148,24 @@ pub(crate) fn box_of_points(points: &[Point]) -> (f64, f64) {
 
 /// Whether a sample, clip or query of this rank is one of those by which the layer is chosen: one in four, which then does not
 /// count in the score.
+///
+/// In three fours that follow one another it is the one at the same place, and then at another. A data set whose classes take turns, as
+/// those of part-shapes do, would else choose by some of its classes and score by the others.
 pub(crate) fn is_held_out(rank: usize) -> bool {
-    rank % 4 == 1
+    rank % 4 == (1 + turned(rank / 12, 4)) % 4
+}
+
+/// The same of one in `every`, by the index of a sample in its data set, so that it does not matter in which part it is seen.
+pub(crate) fn is_one_in(every: usize, index: usize) -> bool {
+    index % every == turned(index / every, every)
+}
+
+/// A place below `n` for each turn, 0 at first; places are taken evenly and do not repeat with the turns (Weyl's sequence of the golden
+/// ratio).
+fn turned(turn: usize, n: usize) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let share = (turn as u64).wrapping_mul(GOLDEN) >> 32;
+    ((share * n as u64) >> 32) as usize
 }
 
 #[cfg(test)]
@@ -170,6 +186,25 @@ mod tests {
         let points =
             points_in_view(&[at(3, 2.0, true), at(4, 0.5, true), at(5, 2.0, false)], &VIEW, (8.0, 8.0));
         assert_eq!(points, [Point { name_idx: 3, xy_px: (2.0, 2.0) }]);
+    }
+
+    #[test]
+    fn one_in_four_is_held_out_of_every_class_whose_turn_it_is() {
+        assert_eq!((0..12).filter(|&rank| is_held_out(rank)).collect::<Vec<_>>(), [1, 5, 9]);
+        for first in (0..4000).step_by(4) {
+            assert_eq!((first..first + 4).filter(|&rank| is_held_out(rank)).count(), 1);
+        }
+        for n_classes in [2, 3, 4, 8, 10, 12, 16, 48] {
+            for class in 0..n_classes {
+                let of_class = (class..1200).step_by(n_classes);
+                let (n, held_out) = (of_class.clone().count(), of_class.filter(|&i| is_held_out(i)).count());
+                let share = held_out as f64 / n as f64;
+                assert!((0.15..0.35).contains(&share), "class {class} of {n_classes}: {share}");
+                let taken = (class..12_000).step_by(n_classes).filter(|&i| is_one_in(8, i)).count();
+                let share = 8.0 * taken as f64 / (12_000.0 / n_classes as f64);
+                assert!((0.9..1.1).contains(&share), "class {class} of {n_classes}: {share} of its part");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod dataset;
 mod decode;
 mod error;
+mod folder;
 mod ids;
 mod listing;
 mod loader;

@@ -1,12 +1,14 @@
-//! Linear classifiers on features: three ways to find one, and what it says of a sample.
+//! Linear classifiers on features: four ways to find one, and what it says of a sample.
 //!
 //! - [`descent`]: many heads side by side by stochastic gradient descent or LARS, one learning rate each;
 //! - [`ridge`]: least squares in closed form, one factorization for each strength of the penalty;
+//! - [`discriminant`]: classes of one covariance, in closed form from the same sums as `ridge`;
 //! - [`logistic`]: the minimum of the penalized cross-entropy;
 //! - [`scale`]: the affine map of each feature before a head, learned on training rows.
 
 pub mod cholesky;
 pub mod descent;
+pub mod discriminant;
 pub mod logistic;
 pub mod ridge;
 pub mod scale;

@@ -3,26 +3,26 @@
 use super::{Linear, Samples, cholesky, in_f64, part, rows_at_once};
 use ndarray::linalg::general_mat_mul;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, Axis, Slice};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, Axis, Slice};
 use serde::{Deserialize, Serialize};
 
 /// Rows of the product of features with themselves that one task owns.
 const TILE: usize = 128;
 
-/// Sums over samples from which every ridge regression on them follows.
+/// Sums over samples from which every ridge regression on them follows, and their linear discriminants.
 ///
 /// Memory: `D² + D K` numbers of 8 bytes. Sums of two parts of the data add up to those of the whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
-    n: usize,
+    pub(super) n: usize,
     /// `Σ x`, `[D]`
-    sum_x: Array1<f64>,
+    pub(super) sum_x: Array1<f64>,
     /// `Σ y`, `[K]`, where `y` is +1 at the class and −1 elsewhere.
-    sum_y: Array1<f64>,
+    pub(super) sum_y: Array1<f64>,
     /// `Σ x xᵀ`, `[D, D]`, the lower triangle.
-    xx: Array2<f64>,
+    pub(super) xx: Array2<f64>,
     /// `Σ x yᵀ`, `[D, K]`
-    xy: Array2<f64>,
+    pub(super) xy: Array2<f64>,
 }
 
 impl Moments {
@@ -33,25 +33,53 @@ impl Moments {
     pub fn of(samples: &Samples, n_classes: usize) -> Self {
         let Samples { rows, labels, of } = *samples;
         assert_eq!(rows.nrows(), labels.len(), "moments: rows and labels differ in number");
+        Self::of_targets(rows, of, n_classes, |row_idx, mut target| {
+            let label = labels[row_idx] as usize;
+            assert!(label < n_classes, "moments: label {label} of {n_classes} classes");
+            target[label] = 1.0;
+        })
+    }
+
+    /// The sums of samples that are of several classes, each by a share: a patch that shows a border, for one.
+    ///
+    /// A target is `2 · share − 1`: with shares of 0 and 1 the sums are those of [`Moments::of`].
+    ///
+    /// # Shapes
+    /// `rows`: `[n, D]`; `shares`: `[n, K]`, 0–1, each row summing to 1; `of`: the rows that are meant.
+    ///
+    /// # Panics
+    /// If rows and shares differ in number.
+    pub fn of_shares(rows: ArrayView2<f32>, shares: ArrayView2<f64>, of: &[usize]) -> Self {
+        assert_eq!(rows.nrows(), shares.nrows(), "moments: rows and shares differ in number");
+        Self::of_targets(rows, of, shares.ncols(), |row_idx, mut target| {
+            target.zip_mut_with(&shares.row(row_idx), |target, &share| *target = 2.0 * share - 1.0);
+        })
+    }
+
+    /// Sums over rows whose targets are −1 but for what `set` makes of them.
+    fn of_targets(
+        rows: ArrayView2<f32>,
+        of: &[usize],
+        n_classes: usize,
+        set: impl Fn(usize, ArrayViewMut1<f64>),
+    ) -> Self {
         let width = rows.ncols();
         let mut moments = Self {
             n: of.len(),
             sum_x: Array1::zeros(width),
-            sum_y: Array1::from_elem(n_classes, -(of.len() as f64)),
+            sum_y: Array1::zeros(n_classes),
             xx: Array2::zeros((width, width)),
             xy: Array2::zeros((width, n_classes)),
         };
         for chosen in of.chunks(rows_at_once(width)) {
             let block = in_f64(rows, chosen);
             let mut of_class = Array2::<f64>::from_elem((chosen.len(), n_classes), -1.0);
-            for (i, &row_idx) in chosen.iter().enumerate() {
-                let label = labels[row_idx] as usize;
-                assert!(label < n_classes, "moments: label {label} of {n_classes} classes");
-                of_class[[i, label]] = 1.0;
-                moments.sum_y[label] += 2.0;
+            for (target, &row_idx) in of_class.rows_mut().into_iter().zip(chosen) {
+                set(row_idx, target);
             }
-            for row in block.rows() {
+            for (row, target) in block.rows().into_iter().zip(of_class.rows()) {
                 moments.sum_x += &row;
+                moments.sum_y += &target;
             }
             general_mat_mul(1.0, &block.t(), &of_class, 1.0, &mut moments.xy);
             let tiles = moments.xx.axis_chunks_iter_mut(Axis(0), TILE).into_par_iter().enumerate();
@@ -254,6 +282,19 @@ mod tests {
         let all: Vec<usize> = (0..40).collect();
         let (whole, parts) = (of(&all).solve(0.1), of(&all[..13]).plus(&of(&all[13..])).solve(0.1));
         assert!((&whole.weights - &parts.weights).iter().all(|x| x.abs() < 1e-12));
+    }
+
+    #[test]
+    fn shares_of_one_class_are_labels_and_others_lie_between() {
+        let (rows, labels) = example(30, 4);
+        let of: Vec<usize> = (0..30).filter(|i| i % 5 > 0).collect();
+        let whole = Array2::from_shape_fn((30, 3), |(i, k)| f64::from(u8::from(labels[i] as usize == k)));
+        let by_label = Moments::of(&Samples { rows: rows.view(), labels: &labels, of: &of }, 3);
+        assert_eq!(Moments::of_shares(rows.view(), whole.view(), &of), by_label);
+        // Half of either: the target is 0, and so are its products with the features.
+        let half = Array2::from_elem((30, 2), 0.5);
+        let between = Moments::of_shares(rows.view(), half.view(), &of);
+        assert!(between.xy.iter().chain(&between.sum_y).all(|&x| x == 0.0));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use crate::attended::{Attended, needs_attention};
 use crate::clusters::{self, Seek};
 use crate::dense::{self, Kept, Reading, Target};
 use crate::patches;
+use crate::projected::{Chosen, Projected, Space};
 use crate::scores::{self, Score, Words};
 use measure::confusion::Confusion;
 use measure::cooccurrence::Beside;
 use measure::interval::mean;
 use measure::map_equation::{self, Communities as Partition, Graph, Walk};
 use measure::matching::one_to_one;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use rayon::prelude::*;
 use report::{Block, Cell, Info, Metric, Table};
 use serde::{Deserialize, Serialize};
@@ -174,7 +175,8 @@ fn nodes(
     is_foreground: &[bool],
 ) -> Result<Nodes, StudyError> {
     let chosen: Vec<usize> = (0..is_foreground.len()).filter(|&patch| is_foreground[patch]).collect();
-    let rows = acc.test.projected(select, &acc.reading, config.pca)?.select(Axis(0), &chosen);
+    let space = Space { pca: config.pca, unit: false, memory_bytes: config.memory_mib << 20 };
+    let rows = Projected::of(Communities::INFO.name, &acc.test, (select, &acc.reading), space)?;
     let how = Seek {
         k: config.n_clusters,
         n_starts: 1,
@@ -183,7 +185,7 @@ fn nodes(
         spherical: false,
         seed: shapes.seed,
     };
-    let found = clusters::seek(rows.view(), &how);
+    let found = clusters::seek(&Chosen { rows: &rows, chosen: &chosen }, &how)?;
     let background = found.centers.nrows();
     let mut of = vec![background as u32; is_foreground.len()];
     for (&patch, &cluster) in chosen.iter().zip(&found.of) {

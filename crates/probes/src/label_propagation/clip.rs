@@ -382,7 +382,7 @@ fn peak(map: impl Iterator<Item = f64>, grid: (usize, usize)) -> Option<(f64, f6
 /// What is followed in a frame: the ids of its map, or 1 where there is any.
 pub(crate) fn followed(follow: Follow, ids: Array2<u8>) -> Array2<u8> {
     match follow {
-        Follow::Parts => ids,
+        Follow::Parts | Follow::Categories | Follow::Points => ids,
         Follow::Object => ids.mapv(|id| if id == VOID { VOID } else { u8::from(id > 0) }),
     }
 }

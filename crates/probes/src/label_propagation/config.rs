@@ -12,8 +12,8 @@ use vit_features::ProtocolView;
 pub struct LabelPropagationConfig {
     /// What is compared at every layer: `token`, `query`, `key`, `value`.
     pub facets: Vec<String>,
-    /// What is followed: `parts` (or whatever the data tells apart: the objects of DAVIS, the categories of VIP), each by itself, or the
-    /// `object` as one.
+    /// What is followed: `parts` (or whatever the data tells apart: the objects of DAVIS, the categories of VIP), each by itself, the
+    /// `object` as one, `categories` (the class of every pixel, scored as VIP has it), or `points` alone, scored as JHMDB has it.
     pub follow: Follow,
     /// The neighborhood's shape: `square`, `circle` or `everywhere`.
     pub neighborhood: Shape,
@@ -64,6 +64,10 @@ pub enum Follow {
     Parts,
     /// All of them as one.
     Object,
+    /// The class of every pixel.
+    Categories,
+    /// Named points, and nothing else.
+    Points,
 }
 
 /// The neighborhood's shape.

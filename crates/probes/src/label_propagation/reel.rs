@@ -1,7 +1,7 @@
 //! Clips as they come: frames wait until their clip is whole, then it is scored and only the scores are kept.
 
 use super::clip::{ClipScores, FrameSeen, Likeness, Sizes, Told, followed, score};
-use super::config::{CompareIn, LabelPropagationConfig};
+use super::config::{CompareIn, Follow, LabelPropagationConfig};
 use crate::patches::{ids_in_view, points_in_view};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -55,11 +55,13 @@ impl Reel {
         let Some(Frame { clip, frame }) = truth.frame else {
             return self.refuse("frames of clips", format!("none for sample {index}"));
         };
-        let (told, map) = match (&truth.tracked, &truth.parts, &truth.semantic) {
-            (Some(map), _, _) | (None, Some(map), _) => (Told::Objects, Some(map)),
-            (None, None, Some(map)) => (Told::Categories, Some(map)),
+        let (told, map) = match (self.config.follow, truth.tracked.as_ref().or(truth.parts.as_ref())) {
+            (Follow::Parts | Follow::Object, Some(map)) => (Told::Objects, Some(map)),
             // A clip of categories has frames of which nobody says anything.
-            (None, None, None) => (Told::Categories, None),
+            (Follow::Parts | Follow::Object | Follow::Categories, _) => {
+                (Told::Categories, truth.semantic.as_ref())
+            }
+            (Follow::Points, _) => (Told::Categories, None),
         };
         // By the rules of DAVIS, where nobody says what is there is background.
         let plain = |ids: Array2<u8>| match told {
@@ -127,4 +129,28 @@ impl Reel {
 /// All ids of a map, `[H, W]`.
 fn whole(map: &LabelMap) -> Array2<u8> {
     Array2::from_shape_fn((map.height_px, map.width_px), |(y, x)| map.ids[y * map.width_px + x])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_frame_is_followed_by_parts_by_categories_or_by_points() {
+        let map = |id: u8| Some(LabelMap { width_px: 4, height_px: 4, ids: vec![id; 16] });
+        let frame = Some(Frame { clip: 0, frame: 0 });
+        let truth = Truth { parts: map(3), semantic: map(7), frame, ..Truth::default() };
+        let view = CropBox { x: 0.0, y: 0.0, w: 4.0, h: 4.0, flipped: false };
+        let sizes = Sizes { grid: (2, 2), view_px: (4, 4) };
+        let seen = |follow| {
+            let config = LabelPropagationConfig { follow, ..LabelPropagationConfig::default() };
+            let reel = Reel::new("test", &config, sizes, Vec::new());
+            let (_, seen) = reel.frame(0, &truth, &view, Vec::new()).expect("a frame");
+            (seen.told, seen.ids.and_then(|ids| ids.first().copied()))
+        };
+        assert_eq!(seen(Follow::Parts), (Told::Objects, Some(3)));
+        assert_eq!(seen(Follow::Object), (Told::Objects, Some(1)));
+        assert_eq!(seen(Follow::Categories), (Told::Categories, Some(7)));
+        assert_eq!(seen(Follow::Points), (Told::Categories, None));
+    }
 }

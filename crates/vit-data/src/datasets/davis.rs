@@ -6,6 +6,7 @@ use super::clips::Clips;
 use crate::{
     DataError, Dataset, DatasetEntry, Frame, LabelMap, Offers, Picture, Sample, Split, Truth, VOID,
     decode::decode_file,
+    folder::{path_of, root_of, sets},
     ids::read_ids_of,
     listing::{lines, pictures, plain_name},
 };
@@ -32,17 +33,11 @@ struct Video {
 }
 
 fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError> {
-    if rest.is_empty() {
-        return Err(DataError::Usage { expected: ENTRY.usage.into(), found: "davis:".into() });
-    }
-    let root = root_of(Path::new(rest))?;
-    let sets: &[&str] = match split {
-        Split::Train => &["train"],
-        Split::Test => &["val"],
-        Split::All => &["train", "val"],
-    };
+    let expected = "DAVIS with JPEGImages/480p, Annotations/480p and ImageSets/2017";
+    let root = root_of(path_of(rest, ENTRY.usage)?, &["DAVIS"], "JPEGImages/480p", expected)?;
+    let sets = sets(split, "train", "val");
     let mut videos = Vec::new();
-    for set in sets {
+    for set in &sets {
         let list = root.join("ImageSets/2017").join(format!("{set}.txt"));
         for name in lines(&list, "list of a set", "the name of a video on every line")? {
             videos.push(video(&root, plain_name(&name, &list)?)?);
@@ -50,17 +45,6 @@ fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError>
     }
     let clips = Clips::of_lengths(videos.iter().map(|video| video.frames.len()));
     Ok(Box::new(Davis { name: format!("davis:{rest}:{}", sets.join("+")), videos, clips }))
-}
-
-/// The folder that has the pictures: the one given, or the one that archives put into it.
-fn root_of(given: &Path) -> Result<PathBuf, DataError> {
-    let found = ["", "DAVIS"].map(|inner| given.join(inner)).into_iter();
-    let found = found.into_iter().find(|dir| dir.join("JPEGImages/480p").is_dir());
-    found.ok_or_else(|| DataError::Missing {
-        what: "folder",
-        expected: "DAVIS with JPEGImages/480p, Annotations/480p and ImageSets/2017".into(),
-        path: given.to_owned(),
-    })
 }
 
 /// The frames of a video, by name; that every map is there and fits is seen when it is read.

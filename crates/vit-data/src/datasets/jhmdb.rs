@@ -7,6 +7,7 @@ use super::mat;
 use crate::{
     DataError, Dataset, DatasetEntry, Frame, Keypoint, Offers, Picture, Sample, Split, Truth,
     decode::decode_file,
+    folder::{path_of, root_of},
     listing::{entries, lines, pictures},
 };
 
@@ -48,10 +49,7 @@ struct Found {
 }
 
 fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError> {
-    if rest.is_empty() {
-        return Err(DataError::Usage { expected: ENTRY.usage.into(), found: "jhmdb:".into() });
-    }
-    let given = Path::new(rest);
+    let given = path_of(rest, ENTRY.usage)?;
     let (set, found) = match given.is_file() {
         true if split == Split::Train => {
             return Err(DataError::Missing {
@@ -106,13 +104,8 @@ fn listed(list: &Path) -> Result<Vec<Found>, DataError> {
 
 /// The videos of a side of the first split, by action.
 fn in_folder(given: &Path, split: Split) -> Result<(&'static str, Vec<Found>), DataError> {
-    let root = ["", "JHMDB"].map(|inner| given.join(inner)).into_iter();
-    let root = root.into_iter().find(|dir| dir.join("Rename_Images").is_dir());
-    let root = root.ok_or_else(|| DataError::Missing {
-        what: "folder",
-        expected: "JHMDB with Rename_Images, joint_positions and splits, or a list of videos".into(),
-        path: given.to_owned(),
-    })?;
+    let expected = "JHMDB with Rename_Images, joint_positions and splits, or a list of videos";
+    let root = root_of(given, &["JHMDB"], "Rename_Images", expected)?;
     let (set, sides): (_, &[&str]) = match split {
         Split::Train => ("split 1, train", &["1"]),
         Split::Test => ("split 1, test", &["2"]),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::ground_truth::{self, Asked, GroundTruth};
 use crate::{
     DataError, Dataset, DatasetEntry, Image, Offers, Picture, Query, Sample, Split, Truth,
-    decode::decode_file, listing::plain_name,
+    decode::decode_file,
+    folder::{path_of, root_of},
+    listing::plain_name,
 };
 
 /// The registry row of Oxford, queries shown whole.
@@ -60,10 +62,8 @@ struct Revisited {
 
 fn open(rest: &str, split: Split, kind: &Kind) -> Result<Box<dyn Dataset>, DataError> {
     let Kind { scheme, set, crops } = *kind;
-    if rest.is_empty() {
-        return Err(DataError::Usage { expected: format!("{scheme}:DIR"), found: format!("{scheme}:") });
-    }
-    let root = root_of(Path::new(rest), set)?;
+    let expected = format!("{set} with jpg and gnd_{set}.pkl");
+    let root = root_of(path_of(rest, &format!("{scheme}:DIR"))?, &[set], "jpg", &expected)?;
     if split == Split::Train {
         return Err(DataError::Missing {
             what: "photographs to learn from",
@@ -78,16 +78,6 @@ fn open(rest: &str, split: Split, kind: &Kind) -> Result<Box<dyn Dataset>, DataE
         plain_name(name, file)?;
     }
     Ok(Box::new(Revisited { name: format!("{scheme}:{rest}"), pictures: root.join("jpg"), crops, truth }))
-}
-
-/// The folder that has the pictures: the one given, or the one in which the release keeps a set.
-fn root_of(given: &Path, set: &str) -> Result<PathBuf, DataError> {
-    let found = ["", set].map(|inner| given.join(inner)).into_iter().find(|dir| dir.join("jpg").is_dir());
-    found.ok_or_else(|| DataError::Missing {
-        what: "folder",
-        expected: format!("{set} with jpg and gnd_{set}.pkl"),
-        path: given.to_owned(),
-    })
 }
 
 impl Revisited {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::{
     DataError, Dataset, DatasetEntry, Keypoint, Offers, PairSide, Picture, Sample, Split, Truth,
     decode::decode_file,
+    folder::{path_of, root_of, sets},
     listing::{lines, plain_name},
 };
 
@@ -66,17 +67,11 @@ struct Side<'a> {
 }
 
 fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError> {
-    if rest.is_empty() {
-        return Err(DataError::Usage { expected: ENTRY.usage.into(), found: "spair:".into() });
-    }
-    let root = root_of(Path::new(rest))?;
-    let sets: &[&str] = match split {
-        Split::Train => &["trn"],
-        Split::Test => &["test"],
-        Split::All => &["trn", "test"],
-    };
+    let expected = "SPair-71k with JPEGImages, PairAnnotation and Layout";
+    let root = root_of(path_of(rest, ENTRY.usage)?, &["SPair-71k"], "PairAnnotation", expected)?;
+    let sets = sets(split, "trn", "test");
     let mut listed = Vec::new();
-    for set in sets {
+    for set in &sets {
         let list = root.join("Layout/large").join(format!("{set}.txt"));
         for line in lines(&list, "list of pairs", "SOURCE-TARGET:CATEGORY on every line")? {
             let (name, category) = parts(&line).ok_or_else(|| DataError::Malformed {
@@ -102,17 +97,6 @@ fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError>
         .collect();
     let name = format!("spair:{rest}:{}", sets.join("+"));
     Ok(Box::new(Spair { name, root, categories, pairs }))
-}
-
-/// The folder that has the pictures: the one given, or the one that the archive puts into it.
-fn root_of(given: &Path) -> Result<PathBuf, DataError> {
-    let found = ["", "SPair-71k"].map(|inner| given.join(inner)).into_iter();
-    let found = found.into_iter().find(|dir| dir.join("PairAnnotation").is_dir());
-    found.ok_or_else(|| DataError::Missing {
-        what: "folder",
-        expected: "SPair-71k with JPEGImages, PairAnnotation and Layout".into(),
-        path: given.to_owned(),
-    })
 }
 
 /// What a line says before its category, and the category. The colon between them is written otherwise where file systems

@@ -7,6 +7,7 @@ use super::clips::Clips;
 use crate::{
     DataError, Dataset, DatasetEntry, Frame, Offers, Picture, Sample, Split, Truth, VOID,
     decode::decode_file,
+    folder::{path_of, sets},
     ids::read_ids_of,
     listing::{entries, lines, pictures, plain_name},
 };
@@ -44,17 +45,10 @@ struct Root {
 }
 
 fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError> {
-    if rest.is_empty() {
-        return Err(DataError::Usage { expected: ENTRY.usage.into(), found: "vip:".into() });
-    }
-    let root = root_of(Path::new(rest))?;
-    let sets: &[&str] = match split {
-        Split::Train => &["train"],
-        Split::Test => &["val"],
-        Split::All => &["train", "val"],
-    };
+    let root = Root::of(path_of(rest, ENTRY.usage)?)?;
+    let sets = sets(split, "train", "val");
     let mut videos = Vec::new();
-    for set in sets {
+    for set in &sets {
         for name in names(&root, set)? {
             videos.push(video(&root, &name)?);
         }
@@ -69,21 +63,23 @@ fn open(rest: &str, split: Split, _: u64) -> Result<Box<dyn Dataset>, DataError>
     Ok(Box::new(Vip { name, categories, videos, clips }))
 }
 
-/// The folder given, or one that archives put into it; maps may stand a folder deeper.
-fn root_of(given: &Path) -> Result<Root, DataError> {
-    for dir in ["", "VIP", "VIP_Fine"].map(|inner| given.join(inner)) {
-        for maps in ["Category_ids", "Annotations/Category_ids"].map(|maps| dir.join(maps)) {
-            let images = dir.join("Images");
-            if images.is_dir() && maps.is_dir() {
-                return Ok(Root { images, maps, lists: dir.join("lists") });
+impl Root {
+    /// The folder given, or one that archives put into it; maps may stand a folder deeper.
+    fn of(given: &Path) -> Result<Self, DataError> {
+        for dir in ["", "VIP", "VIP_Fine"].map(|inner| given.join(inner)) {
+            for maps in ["Category_ids", "Annotations/Category_ids"].map(|maps| dir.join(maps)) {
+                let images = dir.join("Images");
+                if images.is_dir() && maps.is_dir() {
+                    return Ok(Self { images, maps, lists: dir.join("lists") });
+                }
             }
         }
+        Err(DataError::Missing {
+            what: "folder",
+            expected: "VIP with Images and Category_ids, a folder for each video in both".into(),
+            path: given.to_owned(),
+        })
     }
-    Err(DataError::Missing {
-        what: "folder",
-        expected: "VIP with Images and Category_ids, a folder for each video in both".into(),
-        path: given.to_owned(),
-    })
 }
 
 /// The videos of a set: those listed; without lists all that have maps are the set `val`.

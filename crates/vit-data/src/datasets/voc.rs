@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, Sample, Split, Truth, VOID,
-    decode::decode_file, ids::read_ids_of, listing::lines,
+    decode::decode_file,
+    folder::{path_of, root_of, sets},
+    ids::read_ids_of,
+    listing::lines,
 };
 
 /// The registry row.
@@ -80,34 +83,17 @@ struct Files {
 }
 
 fn open(rest: &str, split: Split, kind: &Kind) -> Result<Box<dyn Dataset>, DataError> {
-    if rest.is_empty() {
-        let expected = format!("{}:DIR", kind.scheme);
-        return Err(DataError::Usage { expected, found: format!("{}:", kind.scheme) });
-    }
-    let root = root_of(Path::new(rest))?;
-    let sides: &[&Side] = match split {
-        Split::Train => &[&kind.train],
-        Split::Test => &[&kind.test],
-        Split::All => &[&kind.train, &kind.test],
-    };
+    let expected = "VOC2012 with JPEGImages, SegmentationClass and ImageSets/Segmentation";
+    let inner = ["VOC2012", "VOCdevkit/VOC2012"];
+    let root = root_of(path_of(rest, &format!("{}:DIR", kind.scheme))?, &inner, "JPEGImages", expected)?;
+    let sides = sets(split, &kind.train, &kind.test);
     let mut files = Vec::new();
-    for side in sides {
+    for side in &sides {
         files.extend(list(&root, side)?);
     }
     let sets: Vec<&str> = sides.iter().map(|side| side.set).collect();
     let name = format!("{}:{rest}:{}", kind.scheme, sets.join("+"));
     Ok(Box::new(Voc { name, classes: CLASSES.map(str::to_owned).to_vec(), files }))
-}
-
-/// The folder that has the pictures: the one given, or one that archives put into it.
-fn root_of(given: &Path) -> Result<PathBuf, DataError> {
-    let inner = ["", "VOC2012", "VOCdevkit/VOC2012"].map(|inner| given.join(inner));
-    let found = inner.into_iter().find(|dir| dir.join("JPEGImages").is_dir());
-    found.ok_or_else(|| DataError::Missing {
-        what: "folder",
-        expected: "VOC2012 with JPEGImages, SegmentationClass and ImageSets/Segmentation".into(),
-        path: given.to_owned(),
-    })
 }
 
 /// The pictures of a set, each with its map; that both are there is seen when they are read.

@@ -19,9 +19,8 @@ use anyhow::{Context, anyhow, bail};
 use recipe::CompareRecipe;
 use report::{ImageGrid, Info, Kind, Report, Tile, recipe as toml_recipe, store::write_file};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use vit_data::{Picture, Split, spread_over_classes};
-use vit_features::{Passage, Role as Side, StudyEntry};
+use vit_data::{Picture, Split};
+use vit_features::{Role as Side, StudyEntry};
 use vit_train::PretrainRecipe;
 use words::WordsByName;
 
@@ -135,10 +134,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
         recipe: &recipe,
         settings: &settings,
         progress: &progress,
-        asked: Sides {
-            train: sides.train.as_ref().map(|side| fewer(side, recipe.n_asked)),
-            test: fewer(&sides.test, recipe.n_asked),
-        },
+        asked: sides.fewer(recipe.n_asked),
         sides,
         out: out.path(),
         resume: args.resume,
@@ -152,14 +148,6 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<Done> {
     let page = out.path().join("report.html");
     report.write_html(&page)?;
     Ok(Done::of_report(&report, &page))
-}
-
-/// At most `n` samples of a side, where that is said, spread evenly over its classes.
-fn fewer(side: &Passage, n: Option<usize>) -> Passage {
-    let Some(n) = n.filter(|&n| n < side.indices.len()) else { return side.clone() };
-    let places = spread_over_classes(Subset::of(side.clone()).as_ref(), n);
-    let indices = places.into_iter().map(|place| side.indices[place]).collect();
-    Passage { indices: Arc::new(indices), ..side.clone() }
 }
 
 /// The recipe, with what the command line says in its place.
@@ -185,6 +173,7 @@ fn read_recipe(args: &Args, common: &Common) -> anyhow::Result<CompareRecipe> {
     let mut recipe: CompareRecipe = toml_recipe::from_table(table, &origin)?;
     if let Some(data) = &args.data {
         recipe.data.clone_from(data);
+        recipe.probes.iter_mut().chain(&mut recipe.analyses).for_each(|asked| asked.data = None);
     }
     if let Some(seed) = common.seed {
         recipe.seed = seed;

@@ -34,6 +34,13 @@ pub(crate) struct TrainedModel {
 pub(crate) struct Asked {
     /// The study's name among the probes or the analyses.
     pub study: String,
+    /// Samples of either side that it is asked about, instead of the comparison's `n_asked`; for what takes long, such as fine-tuning.
+    #[serde(default)]
+    pub n_asked: Option<usize>,
+    /// Data that it is asked on instead of the comparison's, where that does not have what it needs: clips, for one. What `--data` says
+    /// holds for every study, and puts this aside.
+    #[serde(default)]
+    pub data: Option<String>,
     /// Its options.
     #[serde(default)]
     pub options: toml::Table,
@@ -95,6 +102,10 @@ impl Recipe for CompareRecipe {
                 return Err(RecipeError::value(key, "at least 1", "0"));
             }
         }
+        let mut asked = self.probes.iter().chain(&self.analyses);
+        if let Some(asked) = asked.find(|asked| asked.n_asked == Some(0)) {
+            return Err(RecipeError::value(&format!("{}.n_asked", asked.study), "at least 1", "0"));
+        }
         let mut names: Vec<&str> = self.train.iter().map(|model| model.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -147,5 +158,36 @@ impl CompareRecipe {
             train: model.train.clone(),
             options: model.options.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin;
+
+    #[test]
+    fn what_compare_does_by_itself_asks_every_probe() {
+        for name in ["part-shapes", "fashion-mnist", "images"] {
+            let built_in = builtin::of_kind("compare").find(|recipe| recipe.name == name).expect("a recipe");
+            let recipe: CompareRecipe = report::recipe::from_table(
+                report::recipe::parse_table(built_in.text, name).expect("TOML"),
+                name,
+            )
+            .expect("sound");
+            for probe in probes::PROBES {
+                let is_asked = recipe.probes.iter().any(|asked| asked.study == probe.info.name);
+                assert!(is_asked, "{name} does not ask {}", probe.info.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_study_of_no_samples_is_refused_by_its_name() {
+        let built_in = builtin::of_kind("compare").find(|recipe| recipe.name == "images").expect("a recipe");
+        let mut table = report::recipe::parse_table(built_in.text, "images").expect("TOML");
+        report::recipe::set(&mut table, "probes.0.n_asked=0").expect("set");
+        let refused = report::recipe::from_table::<CompareRecipe>(table, "images").expect_err("a refusal");
+        assert!(refused.to_string().contains("knn.n_asked"), "{refused}");
     }
 }

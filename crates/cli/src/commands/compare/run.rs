@@ -3,7 +3,7 @@
 use super::answers::{Answers, Curves, Role};
 use super::recipe::{CompareRecipe, TrainedModel};
 use super::{Plan, RAW_PIXELS, UNTRAINED, UNTRAINED_MAE, model_dir, together};
-use crate::data::{Subset, View};
+use crate::data::{Sides, Subset, View, passage};
 use crate::health::SCORES;
 use crate::models::Model;
 use crate::monitor::HeldOut;
@@ -19,8 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use vit_core::weights::ModelConfig;
 use vit_core::{Backbone, InitScheme, arch};
+use vit_data::Split;
 use vit_data::transform::Normalize;
-use vit_features::{CORRECT, Layers, Models, Passage, Shapes, Source, StudyEntry};
+use vit_features::{CORRECT, Lab, Layers, Models, Passage, Role as Side, Shapes, Source, StudyEntry};
 use vit_train::{Method, Preview, Request, TrainError};
 
 /// What is kept of a finished model beside its reports.
@@ -37,8 +38,8 @@ const TOO_FEW_FILE: &str = "too-few.txt";
 
 /// Whether everything that the recipe names is there, and its options are sound; before anything is written.
 pub(super) fn check(recipe: &CompareRecipe) -> anyhow::Result<()> {
-    for (study, _) in asked(recipe, Role::Trained)? {
-        (study.entry.resolve)(&study.options)?;
+    for question in questions(recipe, Role::Trained)? {
+        (question.study.entry.resolve)(&question.study.options)?;
     }
     for study in together::asked(recipe)? {
         (study.entry.resolve)(&study.options)?;
@@ -196,10 +197,10 @@ fn train(plan: &Plan, model: &TrainedModel, seed: u64) -> anyhow::Result<(Backbo
     }
     let recipe = plan.recipe.pretraining(model, seed);
     let method = method(&recipe.objective)?;
-    let Some(side) = &plan.asked.train else { unreachable!("a comparison has a training side") };
+    let Some(side) = &plan.sides.train else { unreachable!("a comparison has a training side") };
     let side = share_of(side, model);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
-    let sides = (&side, Some(&plan.asked.test));
+    let sides = (&side, Some(&plan.sides.test));
     let monitor = HeldOut::of(&recipe, sides, &plan.settings.device, plan.settings.n_threads)?;
     let request = Request {
         recipe: &recipe,
@@ -296,10 +297,48 @@ fn ask(
             (view, Source::Pixels, Shapes::of_pixels(view.size_px))
         }
     };
-    let shapes = on_data(shapes.seen_as(view.normalize), &plan.asked, seed);
+    let shapes = shapes.seen_as(view.normalize);
+    let mut lab = lab(source, &view, plan.settings)?;
+    lab.batch = plan.recipe.batch;
+    // Questions about the same samples share a pass.
+    let mut passes: BTreeMap<(Option<&str>, Option<usize>), Vec<Question>> = BTreeMap::new();
+    let questions = questions(plan.recipe, role)?;
+    for question in &questions {
+        let about = (question.data.as_deref(), question.n_asked);
+        passes.entry(about).or_default().push(question.clone());
+    }
+    for (about, questions) in passes {
+        let sides = sides_of(plan, about)?;
+        let shapes = on_data(shapes.clone(), &sides, seed);
+        ask_in_one_pass(plan, (&lab, &shapes), &sides, questions, (&dir, &mut answers))?;
+    }
+    Ok(answers)
+}
+
+/// The samples of data that a question names, or the comparison's; as many as it wants.
+fn sides_of(plan: &Plan, (data, n_asked): (Option<&str>, Option<usize>)) -> anyhow::Result<Sides> {
+    let n_asked = n_asked.or(plan.recipe.n_asked);
+    let Some(data) = data else { return Ok(plan.sides.fewer(n_asked)) };
+    let open = |split, side| {
+        passage(data, split, side, plan.recipe.seed, (None, plan.settings))
+            .with_context(|| format!("data {data}"))
+    };
+    let sides = Sides { train: Some(open(Split::Train, Side::Train)?), test: open(Split::Test, Side::Test)? };
+    Ok(sides.fewer(n_asked))
+}
+
+/// Asks a model what is asked about the same samples, or takes up the answers that are there.
+fn ask_in_one_pass(
+    plan: &Plan,
+    (lab, shapes): (&Lab, &Shapes),
+    sides: &Sides,
+    questions: Vec<Question>,
+    (dir, answers): (&Path, &mut Answers),
+) -> anyhow::Result<()> {
+    let name = answers.model.clone();
     let (mut fitting, mut opened) = (Vec::new(), Vec::new());
-    for (study, kind) in asked(plan.recipe, role)? {
-        match open_studies(std::slice::from_ref(&study), &shapes, &plan.asked) {
+    for Question { study, kind, .. } in questions {
+        match open_studies(std::slice::from_ref(&study), shapes, sides) {
             Ok(one) => {
                 opened.extend(one);
                 fitting.push((study, kind));
@@ -307,7 +346,7 @@ fn ask(
             // What a model does not have is said in the report; the rest is asked.
             Err(error) => {
                 let study = study.entry.info.name;
-                let why = answers.leave_out(study, name, error)?;
+                let why = answers.leave_out(study, &name, error)?;
                 plan.progress.detail(&format!("{name}: no {study}: {why}"));
             }
         }
@@ -320,25 +359,22 @@ fn ask(
         for (study, _) in &fitting {
             let folder = dir.join(study.entry.info.name);
             if let Ok(why) = std::fs::read_to_string(folder.join(TOO_FEW_FILE)) {
-                answers.absent.insert((study.entry.info.name.to_owned(), name.to_owned()), why);
+                answers.absent.insert((study.entry.info.name.to_owned(), name.clone()), why);
                 continue;
             }
             let mut report = report::Report::read(&folder)?;
             report.arrays.extend(report::Report::read_array(&folder, CORRECT)?);
             answers.studies.insert(study.entry.info.name.to_owned(), report);
         }
-        return Ok(answers);
+        return Ok(());
     }
-    let mut lab = lab(source, &view, plan.settings)?;
-    lab.batch = plan.recipe.batch;
-    let labs = std::slice::from_ref(&lab);
-    let finished = run_each_together(labs, opened, &plan.asked, name, plan.progress)?;
+    let finished = run_each_together(std::slice::from_ref(lab), opened, sides, &name, plan.progress)?;
     for ((study, kind), found) in fitting.into_iter().zip(finished) {
         let folder = dir.join(study.entry.info.name);
         let findings = match found {
             Ok(findings) => findings,
             Err(error) => {
-                let why = answers.leave_out(study.entry.info.name, name, error)?;
+                let why = answers.leave_out(study.entry.info.name, &name, error)?;
                 std::fs::create_dir_all(&folder)
                     .with_context(|| format!("cannot make the folder {}", folder.display()))?;
                 write_file(&folder.join(TOO_FEW_FILE), why.as_bytes())?;
@@ -347,15 +383,15 @@ fn ask(
         };
         let options = (study.entry.resolve)(&study.options)?;
         let recipe = report::recipe::to_json(&report::recipe::parse_table(&options, study.entry.info.name)?);
-        let data = plan.asked.test.data.name();
+        let data = sides.test.data.name();
         let provenance = plan.settings.provenance(None, recipe);
-        let mut report = report_of(study.entry.info, kind, name, &data, findings, provenance);
+        let mut report = report_of(study.entry.info, kind, &name, &data, findings, provenance);
         report.write(&folder)?;
         write_file(&folder.join("recipe.toml"), options.as_bytes())?;
         report.arrays.retain(|array| array.name == CORRECT);
         answers.studies.insert(study.entry.info.name.to_owned(), report);
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// How the comparison's images are cut for the models that it trains; a given model brings its own transform.
@@ -364,22 +400,36 @@ fn view_of_trained(plan: &Plan) -> anyhow::Result<View> {
     Ok(View { size_px: plan.recipe.size_px, normalize, input: None, framed: None })
 }
 
+/// A study that is asked of a model.
+#[derive(Clone)]
+struct Question {
+    study: Asked,
+    kind: Kind,
+    /// On other data than the comparison's.
+    data: Option<String>,
+    /// About so many samples of either side.
+    n_asked: Option<usize>,
+}
+
 /// The studies of a model by its role: analyses are not for raw pixels. Those of all models together come later.
-fn asked(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<(Asked, Kind)>> {
-    let mut asked = Vec::new();
-    for study in &recipe.probes {
-        let entry = find(probes::PROBES, &study.study)?;
-        asked.push((Asked { entry, options: study.options.clone() }, Kind::Probe));
+fn questions(recipe: &CompareRecipe, role: Role) -> anyhow::Result<Vec<Question>> {
+    let mut questions = Vec::new();
+    let mut add = |asked: &super::recipe::Asked, entry, kind| {
+        let study = Asked { entry, options: asked.options.clone() };
+        questions.push(Question { study, kind, data: asked.data.clone(), n_asked: asked.n_asked });
+    };
+    for asked in &recipe.probes {
+        add(asked, find(probes::PROBES, &asked.study)?, Kind::Probe);
     }
     if role != Role::RawPixels {
-        for study in &recipe.analyses {
-            let entry = find(analysis::ANALYSES, &study.study)?;
+        for asked in &recipe.analyses {
+            let entry = find(analysis::ANALYSES, &asked.study)?;
             if entry.models == Models::Each {
-                asked.push((Asked { entry, options: study.options.clone() }, Kind::Analysis));
+                add(asked, entry, Kind::Analysis);
             }
         }
     }
-    Ok(asked)
+    Ok(questions)
 }
 
 /// The registry row of a name.

@@ -37,7 +37,7 @@ mod tests;
 
 pub use names::{CLASSES, KEYPOINTS, PARTS, SIZE_PX, TEXTURES};
 
-use crate::{DataError, Dataset, DatasetEntry, Frame, Offers, Picture, Sample, Seed, Split, Truth};
+use crate::{DataError, Dataset, DatasetEntry, Frame, LabelMap, Offers, Picture, Sample, Seed, Split, Truth};
 use draws::Draws;
 use scene::{Scene, Wearing};
 
@@ -124,6 +124,10 @@ impl Dataset for PartShapes {
         &self.parts
     }
 
+    fn object_classes(&self) -> &[String] {
+        &self.classes
+    }
+
     fn frame(&self, index: usize) -> Option<Frame> {
         let (section, index) = self.locate(index);
         section.frame(index)
@@ -132,7 +136,9 @@ impl Dataset for PartShapes {
     fn offers(&self) -> Offers {
         let drawn = self.sections.iter().all(|&section| section != Section::Background);
         let clips = self.sections == [Section::Clips];
-        Offers { labels: true, masks: drawn, parts: drawn, keypoints: drawn, clips, ..Offers::default() }
+        let of_pixels =
+            Offers { masks: drawn, parts: drawn, semantic: drawn, keypoints: drawn, ..Offers::default() };
+        Offers { labels: true, clips, ..of_pixels }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -216,9 +222,12 @@ impl Section {
             Section::Clips => format!("clips/{scene_idx}/{frame}"),
             _ => format!("{}/{index}", self.name()),
         };
+        let of_class = |&id: &u8| id * (class as u8 + 1);
+        let semantic = LabelMap { ids: rendering.mask.ids.iter().map(of_class).collect(), ..rendering.mask };
         let truth = Truth {
             label: Some(class as u32),
             texture: scene.texture(),
+            semantic: Some(semantic),
             mask: Some(rendering.mask),
             parts: Some(rendering.parts),
             keypoints: rendering.keypoints,

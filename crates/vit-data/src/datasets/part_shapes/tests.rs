@@ -69,9 +69,12 @@ fn another_seed_or_split_draws_other_pictures() {
 #[test]
 fn a_part_mask_lies_within_the_object_mask() {
     for sample in some_objects() {
-        for (&part, &object) in parts(&sample).iter().zip(mask(&sample)) {
+        let class = sample.truth.label.expect("a class") as u8 + 1;
+        let semantic = &sample.truth.semantic.as_ref().expect("classes").ids;
+        for ((&part, &object), &of_pixel) in parts(&sample).iter().zip(mask(&sample)).zip(semantic) {
             assert_eq!(part > 0, object == 1, "{}", sample.id);
             assert!(usize::from(part) <= PARTS.len(), "{}", sample.id);
+            assert_eq!(of_pixel, object * class, "{}", sample.id);
         }
     }
 }
@@ -206,10 +209,8 @@ fn a_clip_keeps_its_class_and_texture_and_moves_smoothly() {
 #[test]
 fn the_truth_of_a_clip_is_tracked_through_its_frames() {
     let clips = opened("clips", Split::Test);
-    assert_eq!(
-        clips.offers(),
-        Offers { labels: true, masks: true, parts: true, keypoints: true, clips: true, ..Offers::default() }
-    );
+    let of_pixels = Offers { masks: true, parts: true, semantic: true, keypoints: true, ..Offers::default() };
+    assert_eq!(clips.offers(), Offers { labels: true, clips: true, ..of_pixels });
     let center = |sample: &Sample| -> (f64, f64) {
         let inside: Vec<usize> = (0..SIZE_PX * SIZE_PX).filter(|&idx| mask(sample)[idx] == 1).collect();
         let mean = |of: &dyn Fn(usize) -> usize| {

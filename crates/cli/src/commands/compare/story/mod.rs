@@ -84,7 +84,9 @@ pub(super) fn tell(report: &mut Report, material: &Material) {
             add_table(report, table);
         }
     }
-    for probe in &material.probes {
+    // A probe that nobody could be asked has its reasons in the overview, and nothing to show.
+    let is_answered = |probe: &&Info| material.answers.iter().any(|run| run.studies.contains_key(probe.name));
+    for probe in material.probes.iter().filter(is_answered) {
         report.story.push(Block::Subheading(display_name(probe.name)));
         report.story.push(Block::Text(about(probe)));
         layers::curves(material, probe).into_iter().for_each(|figure| add_figure(report, figure));
