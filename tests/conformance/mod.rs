@@ -252,7 +252,6 @@ fn every_solver_and_classifier_keeps_the_contract_too() {
 #[test]
 fn every_published_protocol_of_probes_of_patches_keeps_the_contract_too() {
     let trial = StudyTrial::new();
-    // Those that ask for a class of every pixel are left out: the images have none.
     let names = [
         "correspondence",
         "best-buddies",

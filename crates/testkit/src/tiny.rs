@@ -204,13 +204,18 @@ impl Dataset for TinyData {
         &self.parts
     }
 
+    fn object_classes(&self) -> &[String] {
+        &self.classes
+    }
+
     fn frame(&self, index: usize) -> Option<Frame> {
         Some(Frame { clip: index / FRAMES_PER_CLIP, frame: index % FRAMES_PER_CLIP })
     }
 
     fn offers(&self) -> Offers {
         let labels = !self.classes.is_empty();
-        Offers { labels, masks: true, parts: true, keypoints: true, clips: true, ..Offers::default() }
+        let of_pixels = Offers { masks: true, parts: true, semantic: labels, ..Offers::default() };
+        Offers { labels, keypoints: true, clips: true, ..of_pixels }
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -230,6 +235,7 @@ impl Dataset for TinyData {
                 mask: Some(object(index, &|_| 1)),
                 // The left and the right half of it.
                 parts: Some(object(index, &|is_right| 1 + u8::from(is_right))),
+                semantic: self.labels[index].map(|label| object(index, &|_| 1 + label as u8)),
                 keypoints: corners_of(index),
                 frame: self.frame(index),
                 ..Truth::default()
