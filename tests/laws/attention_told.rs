@@ -118,12 +118,12 @@ fn an_image_tells_the_same_alone_and_among_others_and_whatever_else_is_wanted() 
     let (t, heads) = (157, 2);
     let qkv = projections(3, t, heads);
     let all = attention_summed(qkv.clone(), None, heads, grid, ALL);
-    let one = attention_summed(qkv.clone().slice([1..2]), None, heads, grid, ALL);
+    let one = attention_summed(qkv.clone().narrow(0, 1, 1), None, heads, grid, ALL);
     let maps_only = AttentionWants { maps: true, ..AttentionWants::default() };
     let maps = attention_summed(qkv, None, heads, grid, maps_only);
     assert!(maps.probabilities.is_none() && maps.mean.is_none() && maps.spread.is_none());
     let values = |tensor: Tensor<4>| tensor.into_data().try_into_vec::<f32>().expect("f32");
-    let second = |of: &Option<Tensor<4>>| values(of.clone().expect("wanted").slice([1..2]));
+    let second = |of: &Option<Tensor<4>>| values(of.clone().expect("wanted").narrow(0, 1, 1));
     for (all, one) in [(&all.rows, &one.rows), (&all.aligned, &one.aligned), (&all.mean, &one.mean)] {
         assert_eq!(second(all), values(one.clone().expect("wanted")));
     }

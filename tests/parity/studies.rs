@@ -105,9 +105,12 @@ fn the_retrieval_row_gives_the_golden_scores_of_revisited_oxford_in_every_setup(
     }
 }
 
+/// A site of a block, by the block.
+type SiteOf = fn(usize) -> Site;
+
 /// What the kernel tells of given attention `[B, heads, T, T]`, by site of block 0: with queries and keys of zero, its logarithm
 /// as the bias makes softmax give it back.
-fn told(attention: &HostTensor, grid: AttentionGrid) -> Vec<(fn(usize) -> Site, Tensor<4>)> {
+fn told(attention: &HostTensor, grid: AttentionGrid) -> Vec<(SiteOf, Tensor<4>)> {
     let &[_, heads, t, _] = attention.shape.as_slice() else { panic!("attention has four dimensions") };
     let device = vit_ops::cpu_device();
     let wants = AttentionWants { maps: true, over_heads: true, ..AttentionWants::default() };
@@ -119,7 +122,7 @@ fn told(attention: &HostTensor, grid: AttentionGrid) -> Vec<(fn(usize) -> Site, 
     };
     let images: Vec<AttentionSummary> = attention.values.chunks(heads * t * t).map(of_image).collect();
     type Part = fn(&AttentionSummary) -> Tensor<4>;
-    let parts: [(fn(usize) -> Site, Part); 5] = [
+    let parts: [(SiteOf, Part); 5] = [
         (Site::AttentionStatistics, |of| of.statistics.clone().unsqueeze_dim(2)),
         (Site::AttentionRows, |of| of.rows.clone().expect("wanted")),
         (Site::AttentionAligned, |of| of.aligned.clone().expect("wanted")),

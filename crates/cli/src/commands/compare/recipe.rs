@@ -104,7 +104,7 @@ impl Recipe for CompareRecipe {
         }
         let mut asked = self.probes.iter().chain(&self.analyses);
         if let Some(asked) = asked.find(|asked| asked.n_asked == Some(0)) {
-            return Err(RecipeError::value(&format!("{}.n_asked", asked.study), "at least 1", "0"));
+            return Err(RecipeError::value(format!("{}.n_asked", asked.study), "at least 1", "0"));
         }
         let mut names: Vec<&str> = self.train.iter().map(|model| model.name.as_str()).collect();
         names.sort_unstable();
