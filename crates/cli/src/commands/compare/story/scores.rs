@@ -94,12 +94,15 @@ pub(super) fn cards(material: &Material) -> Vec<Card> {
     cards
 }
 
+/// Probes of which the findings tell in whole sentences; the others are a list.
+const TOLD_WHOLE: usize = 2;
+
 /// The findings in sentences.
 pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
     let mut paragraphs = Vec::new();
     for model in material.learned() {
         let mut sentences = Vec::new();
-        for probe in &material.probes {
+        for probe in material.probes.iter().take(TOLD_WHOLE) {
             let Some(score) = material.score(model, probe.name) else { continue };
             let subject = if sentences.is_empty() { format!("`{model}`") } else { "It".to_owned() };
             let name = display_name(probe.name);
@@ -127,6 +130,7 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
             }
             sentences.push(sentence + ".");
         }
+        sentences.extend(further(material, model, pairs));
         let heads: Vec<f64> = material.of(model).iter().filter_map(|run| run.own_top1).collect();
         if !heads.is_empty() {
             let own = percent(mean_over(&heads));
@@ -147,6 +151,21 @@ pub(super) fn summary(material: &Material, pairs: &[Difference]) -> String {
     });
     paragraphs.retain(|paragraph| !paragraph.is_empty());
     paragraphs.join("\n\n")
+}
+
+/// What the other probes say of a model against the untrained one, in one sentence.
+fn further(material: &Material, model: &str, pairs: &[Difference]) -> Option<String> {
+    let floor = material.untrained_of(model)?;
+    let gain = |probe: &str| {
+        let found = |pair: &&Difference| pair.probe == probe && pair.model == model && pair.against == floor;
+        let value = pairs.iter().find(found)?.value;
+        Some(format!("{} {}{:.1}", display_name(probe), sign(value), 100.0 * value.abs()))
+    };
+    let others = material.probes.iter().skip(TOLD_WHOLE);
+    let gains: Vec<String> = others.filter_map(|probe| gain(probe.name)).collect();
+    let list = gains.join(", ");
+    (!gains.is_empty())
+        .then(|| format!("In points against the untrained model, at the best layers of both: {list}."))
 }
 
 fn interval_words(pair: &Difference) -> String {
