@@ -43,7 +43,6 @@ pub mod crf;
 pub mod davis;
 pub mod interval;
 pub mod kmeans;
-pub mod lengths;
 pub mod linear;
 pub mod log_bins;
 pub mod map_equation;
