@@ -4,7 +4,7 @@
 
 use super::buffer::fill_with;
 use super::linear::{View, matmul};
-use super::simd::{LANES, dot, exp, fold, simd};
+use super::simd::{LANES, exp, fold, largest, simd, sum_of_pairs};
 use burn::tensor::Shape;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -52,26 +52,16 @@ simd! {
 /// `exp(x − max)` in place, and its sum, in sixteen lanes.
 #[inline(always)]
 fn exp_row(row: &mut [f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let mut chunks = row.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = if value > *lane { value } else { *lane };
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane = if value > *lane { value } else { *lane };
-    }
-    let max = lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = largest(row);
     let mut lanes = [0.0f32; LANES];
-    let mut chunks = row.chunks_exact_mut(LANES);
-    for chunk in &mut chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *value = exp(*value - max);
-            *lane += *value;
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            chunk[i] = exp(chunk[i] - max);
+            lanes[i] += chunk[i];
         }
     }
-    for (lane, value) in lanes.iter_mut().zip(chunks.into_remainder()) {
+    for (lane, value) in lanes.iter_mut().zip(rest) {
         *value = exp(*value - max);
         *lane += *value;
     }
@@ -94,7 +84,7 @@ simd! {
     /// `dS = P ∘ (dP − Σ dP∘P)` per row, written over `dp`.
     fn softmax_backward_rows(p: &[f32], dp: &mut [f32], t: usize) {
         for (p, dp) in p.chunks_exact(t).zip(dp.chunks_exact_mut(t)) {
-            let along = dot(p, dp);
+            let along = sum_of_pairs(p, dp, |p, dp| p * dp);
             for (dp, &p) in dp.iter_mut().zip(p) {
                 *dp = p * (*dp - along);
             }

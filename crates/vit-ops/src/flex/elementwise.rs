@@ -1,7 +1,7 @@
 //! One pass over memory each: GELU and the gated activations with their gradients, AdamW, the moving average.
 
 use super::buffer::fill;
-use super::simd::{CHUNK, exp, normal, simd, sum};
+use super::simd::{CHUNK, exp, fold, in_lanes, normal, simd};
 use crate::{AdamWStep, Curve, Gate};
 use rayon::prelude::*;
 
@@ -112,7 +112,7 @@ pub(super) fn curve_in_place(x: &mut [f32], curve: Curve) {
 
 simd! {
     fn squares(x: &[f32]) -> f32 {
-        sum(x.len(), |i| x[i] * x[i])
+        fold(in_lanes(x, 0.0, |sum, x| sum + x * x))
     }
 }
 

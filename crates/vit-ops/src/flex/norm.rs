@@ -2,7 +2,7 @@
 
 use super::buffer::{fill, fill_and_tell};
 use super::linear::column_sums;
-use super::simd::{LANES, fold, simd};
+use super::simd::{fold, in_lanes, row_sum, simd, sum_of_pairs};
 
 /// Rows per task.
 const BLOCK_ROWS: usize = 64;
@@ -12,7 +12,7 @@ const BLOCK_ROWS: usize = 64;
 fn moments(row: &[f32], eps: f32) -> (f32, f32) {
     let n = row.len() as f32;
     let mean = row_sum(row) / n;
-    let var = squares_around(row, mean) / n;
+    let var = fold(in_lanes(row, 0.0, |sum, value| sum + (value - mean) * (value - mean))) / n;
     (mean, 1.0 / (var + eps).sqrt())
 }
 
@@ -46,63 +46,12 @@ simd! {
                 dx[i] = grad[i] * gamma[i];
             }
             let grad_mean = row_sum(dx) / n;
-            let along = normed_dot(x, dx, mean, rstd) / n;
+            let along = sum_of_pairs(x, dx, |x, dx| (x - mean) * rstd * dx) / n;
             for i in 0..width {
                 dx[i] = rstd * (dx[i] - grad_mean - (x[i] - mean) * rstd * along);
             }
         }
     }
-}
-
-/// The sum of a row, in sixteen lanes.
-#[inline(always)]
-fn row_sum(row: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += value;
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane += value;
-    }
-    fold(lanes)
-}
-
-/// `Σ (x − mean)²`, in sixteen lanes.
-#[inline(always)]
-fn squares_around(row: &[f32], mean: f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += (value - mean) * (value - mean);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane += (value - mean) * (value - mean);
-    }
-    fold(lanes)
-}
-
-/// `Σ (x − mean)·rstd·y`, in sixteen lanes.
-#[inline(always)]
-fn normed_dot(x: &[f32], y: &[f32], mean: f32, rstd: f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest = xs.remainder().iter().zip(ys.remainder());
-    for (x, y) in xs.zip(ys) {
-        for ((lane, &x), &y) in lanes.iter_mut().zip(x).zip(y) {
-            *lane += (x - mean) * rstd * y;
-        }
-    }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(rest) {
-        *lane += (x - mean) * rstd * y;
-    }
-    fold(lanes)
 }
 
 pub(super) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> {

@@ -1,8 +1,8 @@
 //! Rollout: one layer upon those below, and what its rows tell, image by image.
 
 use super::linear::{View, matmul};
-use super::simd::{LANES, fold, ln, simd};
-use super::summed::{HeadMaps, mass};
+use super::simd::{LANES, fold, ln, row_sum, simd};
+use super::summed::HeadMaps;
 use super::watched::STATISTICS;
 use crate::AttentionGrid;
 use gemm::Parallelism;
@@ -13,7 +13,7 @@ simd! {
     fn mix(mean: &[f32], t: usize, into: &mut [f32]) {
         for place in 0..t {
             let (row, into) = (&mean[place * t..][..t], &mut into[place * t..][..t]);
-            let inverse = 1.0 / (mass(row) + 1.0);
+            let inverse = 1.0 / (row_sum(row) + 1.0);
             for i in 0..t {
                 into[i] = row[i] * inverse;
             }

@@ -2,7 +2,7 @@
 
 use super::buffer::{fill, fill_and_tell};
 use super::linear::column_sums;
-use super::simd::{CHUNK, exp, simd, sum};
+use super::simd::{CHUNK, exp, fold, in_lanes, largest, row_sum, simd, sum_of_pairs};
 use rayon::prelude::*;
 
 /// Rows in a task of about [`CHUNK`] values.
@@ -119,19 +119,11 @@ pub(super) fn residual_backward(
 }
 
 simd! {
-    /// The largest value.
-    fn largest(row: &[f32]) -> f32 {
-        row.iter().fold(f32::NEG_INFINITY, |max, &value| if value > max { value } else { max })
-    }
-}
-
-simd! {
     /// `−Σ target·(x/τ − max − ln Σ exp(x/τ − max))` of a row.
     fn row_cross_entropy(x: &[f32], target: &[f32], inverse: f32) -> f32 {
-        let n = x.len();
         let max = inverse * largest(x);
-        let log_sum = sum(n, |i| exp(x[i] * inverse - max)).ln();
-        sum(n, |i| target[i] * (log_sum - (x[i] * inverse - max)))
+        let log_sum = fold(in_lanes(x, 0.0, |sum, x| sum + exp(x * inverse - max))).ln();
+        sum_of_pairs(x, target, |x, target| target * (log_sum - (x * inverse - max)))
     }
 }
 
@@ -151,7 +143,7 @@ simd! {
         for i in 0..n {
             out[i] = exp(x[i] * inverse - max);
         }
-        let mass = sum(n, |i| target[i]) / sum(n, |i| out[i]);
+        let mass = row_sum(target) / row_sum(out);
         for i in 0..n {
             out[i] = scale * (out[i] * mass - target[i]);
         }
@@ -187,7 +179,7 @@ simd! {
         for value in out.iter_mut() {
             *value = exp(*value - max);
         }
-        let scale = 1.0 / sum(n, |i| out[i]);
+        let scale = 1.0 / row_sum(out);
         for value in out.iter_mut() {
             *value *= scale;
         }

@@ -104,39 +104,50 @@ pub(super) fn fold(lanes: [f32; LANES]) -> f32 {
     ((eight[0] + eight[4]) + (eight[2] + eight[6])) + ((eight[1] + eight[5]) + (eight[3] + eight[7]))
 }
 
-/// Sum of `f(i)` for `i` in `0..n`, kept in sixteen lanes.
+/// A row value by value, `i` into lane `i mod 16`: what `step` makes of the lane and the value. Chunks have a fixed size, so that lanes
+/// stay in registers.
 #[inline(always)]
-pub(super) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(i + lane);
+pub(super) fn in_lanes(row: &[f32], start: f32, step: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let mut lanes = [start; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = step(lanes[i], chunk[i]);
         }
-        i += LANES;
     }
-    for (lane, i) in (whole..n).enumerate() {
-        lanes[lane] += f(i);
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = step(*lane, value);
+    }
+    lanes
+}
+
+/// The sum of a row, kept in sixteen lanes.
+#[inline(always)]
+pub(super) fn row_sum(row: &[f32]) -> f32 {
+    fold(in_lanes(row, 0.0, |sum, value| sum + value))
+}
+
+/// `Σ f(a, b)` over two rows, kept in sixteen lanes.
+#[inline(always)]
+pub(super) fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i]);
+        }
+    }
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane += f(a, b);
     }
     fold(lanes)
 }
 
-/// `Σ a·b`, kept in sixteen lanes.
+/// The largest value of a row; −∞ of an empty one.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    for (lane, (&a, &b)) in lanes.iter_mut().zip(rest) {
-        *lane += a * b;
-    }
-    fold(lanes)
+pub(super) fn largest(row: &[f32]) -> f32 {
+    let greater = |max: f32, value: f32| if value > max { value } else { max };
+    in_lanes(row, f32::NEG_INFINITY, greater).into_iter().fold(f32::NEG_INFINITY, greater)
 }
 
 #[cfg(test)]

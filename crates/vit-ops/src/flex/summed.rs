@@ -5,27 +5,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "see above")]
 
-use super::simd::{LANES, fold, simd};
+use super::simd::{LANES, fold, row_sum, simd};
 use crate::{AttentionGrid, AttentionRow};
 
 /// Columns of a canvas that are added at once; rows of the canvas have room for so many after their last.
 const STEP: usize = 8;
-
-/// `Σ x`, kept in sixteen lanes.
-#[inline(always)]
-pub(super) fn mass(row: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += chunk[i];
-        }
-    }
-    for i in 0..rest.len() {
-        lanes[i] += rest[i];
-    }
-    fold(lanes)
-}
 
 #[inline(always)]
 fn add(into: &mut [f32], row: &[f32]) {
@@ -116,7 +100,7 @@ simd! {
         for at in 0..rows.len() / t {
             let (patch, row) = (first_patch + at, &rows[at * t..][..t]);
             let keys = &row[n_prefix..];
-            let mass = mass(keys);
+            let mass = row_sum(keys);
             scaled(share, keys, if mass > 0.0 { 1.0 / mass } else { 0.0 });
             let from = (h - 1 - patch / w) * stride + w - 1 - patch % w;
             lay_rows(&mut canvas[from..], share, inside, stride, w, h);

@@ -2,7 +2,7 @@
 
 use super::attention::{Head, Size, tiles};
 use super::linear::{View, matmul};
-use super::simd::{LANES, exp, fold, simd};
+use super::simd::{LANES, exp, fold, largest, simd};
 use super::summed::{HeadMaps, OverHeads};
 use crate::{AttentionGrid, AttentionRow, AttentionWants};
 use gemm::Parallelism;
@@ -15,14 +15,7 @@ simd! {
     /// Softmax of each row of `[rows, t]` in place, and the entropy of each: `ln Z − Σ p·(s − max)`.
     fn softmax_with_entropy(scores: &mut [f32], t: usize, entropies: &mut [f32]) {
         for (at, row) in scores.chunks_exact_mut(t).enumerate() {
-            let mut greatest = [f32::NEG_INFINITY; LANES];
-            let (chunks, rest) = row.as_chunks::<LANES>();
-            for chunk in chunks {
-                for lane in 0..LANES {
-                    greatest[lane] = if chunk[lane] > greatest[lane] { chunk[lane] } else { greatest[lane] };
-                }
-            }
-            let max = greatest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+            let max = largest(row);
             let (mut sums, mut along) = ([0.0f32; LANES], [0.0f32; LANES]);
             let (body, tail) = row.as_chunks_mut::<LANES>();
             for chunk in body {
