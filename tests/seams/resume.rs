@@ -161,6 +161,7 @@ fn another_recipe_on_resuming_is_refused_with_the_line_that_differs() {
 }
 
 /// Supervised training whose loss is not a number from step 3 on.
+#[derive(Clone)]
 struct Spoiled(Supervised);
 
 impl Objective for Spoiled {

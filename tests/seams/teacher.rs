@@ -11,6 +11,7 @@ use vit_data::{Seed, ViewPlan};
 use vit_train::{AdamW, Batch, Objective, Progress, SampleCost, Step, StepOut, Term, ViewConfig, ema_update};
 
 /// Cross-entropy on the labels, and agreement with an average of past students. Momentum in percent.
+#[derive(Clone)]
 struct MeanTeacher<const MOMENTUM_PERCENT: u32> {
     student: Vit,
     teacher: Vit,

@@ -44,6 +44,7 @@ pub struct TemplateNet {
 ///
 /// # Source
 /// Name the paper, and where this differs from it.
+#[derive(Clone)]
 pub struct Template {
     net: TemplateNet,
     config: TemplateConfig,
@@ -101,6 +102,11 @@ impl Objective for Template {
 
     fn map_student(self, change: impl FnOnce(TemplateNet) -> TemplateNet) -> Self {
         Self { net: change(self.net), ..self }
+    }
+
+    /// Say `false`, or leave this out, where samples of a batch meet in the loss.
+    fn is_separable(&self) -> bool {
+        true
     }
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {

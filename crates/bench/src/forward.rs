@@ -1,7 +1,7 @@
 //! Pixels to the pooled representation of a frozen Vision Transformer.
 
 use crate::case::{Case, Error, images, named, weights};
-use vit_core::{NoLook, Pass, arch, stream};
+use vit_core::{Backbone, arch, stream};
 
 pub(crate) fn case(model: &str, batch: usize) -> Result<Case, Error> {
     let config = arch(model)?;
@@ -10,8 +10,9 @@ pub(crate) fn case(model: &str, batch: usize) -> Result<Case, Error> {
     let (pixels, input) = images(batch, config.image_px, &device);
     let mut tensors = weights(&vit);
     tensors.push(input);
+    let backbone = Backbone::Vit(vit.clone());
     let work = move || {
-        let tokens = vit.encode(pixels.clone(), &mut Pass::look(&mut NoLook));
+        let tokens = backbone.infer(pixels.clone());
         Ok(vec![named("pooled", vit.pool(&tokens))?])
     };
     Ok(Case { tensors, work: Box::new(work) })

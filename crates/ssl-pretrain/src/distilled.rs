@@ -2,6 +2,7 @@
 //! whether patches have targets.
 
 use crate::self_distill::{Distill, DistillCarry, DistillConfig, Projected};
+use crate::target::Centering;
 use burn::tensor::Device;
 use report::{Info, Recipe};
 use vit_core::weights::{NamedParam, Read, WeightsError};
@@ -26,6 +27,7 @@ pub trait Scheme: Recipe + Clone + Send {
 }
 
 /// Self-distillation by a scheme.
+#[derive(Clone)]
 pub struct Distilled<S> {
     pub(crate) scheme: S,
     pub(crate) inner: Distill,
@@ -66,6 +68,11 @@ impl<S: Scheme> Objective for Distilled<S> {
 
     fn map_student(self, change: impl FnOnce(Projected) -> Projected) -> Self {
         Self { inner: self.inner.map_student(change), ..self }
+    }
+
+    /// Unless targets are balanced over the batch. Centers are those of the steps before.
+    fn is_separable(&self) -> bool {
+        matches!(self.inner.config.teacher.centering, Centering::Mean { .. })
     }
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<DistillCarry> {

@@ -21,6 +21,20 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
+    /// This and what a later part of the batch leaves; as it is where it has as many rows as are looked at.
+    pub(crate) fn merge(self, later: Self) -> Self {
+        let (n, n_later) = (self.targets.dims()[0], later.targets.dims()[0]);
+        if n >= MAX_ROWS {
+            return self;
+        }
+        let share = n as f64 / (n + n_later) as f64;
+        Self {
+            targets: Tensor::cat(vec![self.targets, later.targets], 0),
+            features: Tensor::cat(vec![self.features, later.features], 0),
+            class_loss: self.class_loss.mul_scalar(share) + later.class_loss.mul_scalar(1.0 - share),
+        }
+    }
+
     /// The readings, by name; see the book's page on training for what they mean.
     pub(crate) fn readings(&self, head: &ProjectionHead) -> Vec<(&'static str, f64)> {
         let [n, k] = self.targets.dims();

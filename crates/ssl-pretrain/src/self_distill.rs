@@ -78,6 +78,7 @@ impl DistillConfig {
 }
 
 /// Student, teacher and centers.
+#[derive(Clone)]
 pub struct Distill {
     pub config: DistillConfig,
     pub student: Projected,
@@ -101,7 +102,7 @@ impl Merge for DistillCarry {
             (Some(a), Some(b)) => Some(a.plus(b)),
             (a, b) => a.or(b),
         };
-        Self { class: self.class.plus(later.class), patch, vitals: self.vitals }
+        Self { class: self.class.plus(later.class), patch, vitals: self.vitals.merge(later.vitals) }
     }
 }
 

@@ -57,9 +57,21 @@ impl Backbone {
         }
     }
 
-    /// Inference with nobody looking.
+    /// Inference with nobody looking: parts of the batch side by side, where the device works so.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[B, 3, H, W]`, at least one image; the tokens of all in their order
     pub fn infer(&self, pixels: Tensor<4>) -> Tokens {
-        self.encode(pixels, &mut Pass::look(&mut NoLook))
+        let [b, c, h, w] = pixels.dims();
+        let parts = vit_ops::parts(b, &pixels.device());
+        let parts = parts.into_iter().map(|part| pixels.clone().slice([part, 0..c, 0..h, 0..w])).collect();
+        drop(pixels);
+        let tokens = vit_ops::side_by_side(parts, |part| self.encode(part, &mut Pass::look(&mut NoLook)));
+        let all = Tensor::cat(tokens.iter().map(|tokens| tokens.all.clone()).collect(), 0);
+        match tokens.first() {
+            Some(first) => first.with(all),
+            None => panic!("a batch has a part"),
+        }
     }
 
     /// What its kind is called.

@@ -75,6 +75,40 @@ pub struct HostBatch {
     pub truths: Vec<Truth>,
 }
 
+impl HostView {
+    /// The views of a range of the samples.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn part(&self, samples: Range<usize>) -> Self {
+        let [_, channels, height, width] = self.shape;
+        let n_values = channels * height * width;
+        Self {
+            pixels: self.pixels[samples.start * n_values..samples.end * n_values].to_vec(),
+            shape: [samples.len(), channels, height, width],
+            boxes: self.boxes[samples].to_vec(),
+        }
+    }
+}
+
+impl HostBatch {
+    /// A range of the samples, with all that is known of them.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn part(&self, samples: Range<usize>) -> Self {
+        Self {
+            views: self.views.iter().map(|view| view.part(samples.clone())).collect(),
+            labels: self.labels[samples.clone()].to_vec(),
+            indices: self.indices[samples.clone()].to_vec(),
+            ids: self.ids[samples.clone()].to_vec(),
+            truths: self.truths[samples].to_vec(),
+        }
+    }
+}
+
 /// The batches of one epoch.
 ///
 /// Views are drawn from `seed.stream("view", &[epoch, sample, view_idx])`, the order as [`Order`] says. At most

@@ -3,11 +3,11 @@
 use crate::lab::take;
 use crate::study::Arrays;
 use crate::{Lab, Passage, Select, Source, StudyError};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vit_core::{Backbone, Look, Pass, Seen, Site};
-use vit_data::{Loader, LoaderOptions, Order};
+use vit_data::{HostView, Loader, LoaderOptions, Order};
 
 /// One array per select, with labels and names of the samples.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,27 @@ impl Look for Collect<'_> {
             self.arrays.insert(select, take(self.model, select, &seen));
         }
     }
+}
+
+/// Passes a batch through a model and takes its features: parts of the batch side by side, where the device works so. `prepare` sees the
+/// pixels of a part before the model does.
+pub(crate) fn features_of(
+    model: &Backbone,
+    view: &HostView,
+    selects: &BTreeSet<Select>,
+    device: &Device,
+    prepare: impl Fn(Tensor<4>) -> Tensor<4> + Send + Sync,
+) -> Arrays {
+    let parts = vit_ops::side_by_side(vit_ops::parts(view.shape[0], device), |samples| {
+        let HostView { pixels, shape, .. } = view.part(samples);
+        let pixels = prepare(Tensor::from_data(TensorData::new(pixels, shape), device));
+        let mut arrays = Arrays::new();
+        model.encode(pixels, &mut Pass::look(&mut Collect { model, selects, arrays: &mut arrays }));
+        arrays
+    });
+    let mut whole = Arrays::new();
+    parts.into_iter().for_each(|part| append(&mut whole, part));
+    whole
 }
 
 /// Puts the features of a batch behind those of the batches before.
@@ -81,9 +102,7 @@ pub fn extract(
             None => wanted.clone(),
         };
         if !missing.is_empty() {
-            let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-            let mut collect = Collect { model, selects: &missing, arrays: &mut arrays };
-            model.encode(pixels, &mut Pass::look(&mut collect));
+            arrays.extend(features_of(model, &view, &missing, &lab.device, |pixels| pixels));
             if let Some(place) = place {
                 place.keep(&missing, &arrays)?;
             }

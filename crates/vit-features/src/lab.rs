@@ -1,5 +1,6 @@
 //! The lab: one forward per model and batch, whatever the number of studies.
 
+use crate::extract::features_of;
 use crate::select::{Part, Place};
 use crate::study::Arrays;
 use crate::{BatchInfo, Numbers, Opened, Role, Select, Shelf, StudyError, Taken, covered, unfold};
@@ -194,12 +195,15 @@ fn show(
             }
             // A study that does everything by passes of its own asks for no forward.
             let forward = !selects.is_empty() || !inside.is_empty();
-            if forward || passes {
+            let prepare = |pixels: Tensor<4>| match lab.source {
+                Source::Strided { stride_px, .. } => unfold(pixels, model.patch_px(), stride_px),
+                Source::Model(_) | Source::Pixels => pixels,
+            };
+            if inside.is_empty() && forward && !passes {
+                features.extend(features_of(model, &view, &selects, &lab.device, prepare));
+            } else if forward || passes {
                 let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-                let pixels = match lab.source {
-                    Source::Strided { stride_px, .. } => unfold(pixels, model.patch_px(), stride_px),
-                    Source::Model(_) | Source::Pixels => pixels,
-                };
+                let pixels = prepare(pixels);
                 passed = passes.then(|| (*model, pixels.clone()));
                 if forward {
                     let mut looker = Looker {

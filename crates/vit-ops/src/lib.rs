@@ -12,6 +12,7 @@ mod autodiff;
 mod backend;
 mod devices;
 mod functions;
+mod parts;
 mod portable;
 mod process;
 mod summary;
@@ -30,6 +31,7 @@ pub use functions::{
     cross_entropy, ema_step, gather_rows, gelu, gelu_tanh, layer_norm, linear, linear_curve, patchify,
     quick_gelu, residual, silu, sum_of_squares, unpatchify,
 };
+pub use parts::{each, parts, side_by_side};
 pub use process::{
     Allocator, keep_pages, kernel_path, n_threads, on_threads, peak_memory_bytes, set_threads,
 };

@@ -35,13 +35,12 @@ impl Grads {
     /// `self + later`, parameter by parameter.
     #[must_use]
     pub fn plus(mut self, later: Self) -> Self {
-        for (name, grad) in later.by_name {
-            let sum = match self.by_name.remove(&name) {
-                Some(sum) => sum + grad,
-                None => grad,
-            };
-            self.by_name.insert(name, sum);
-        }
+        let pairs = later.by_name.into_iter().map(|(name, grad)| (self.by_name.remove(&name), name, grad));
+        let sums = vit_ops::each(pairs.collect(), |(sum, name, grad)| match sum {
+            Some(sum) => (name, sum + grad),
+            None => (name, grad),
+        });
+        self.by_name.extend(sums);
         self
     }
 

@@ -2,8 +2,8 @@
 
 use crate::checkpoint;
 use crate::recipe::refused;
-use crate::run::{Setting, train, upload};
-use crate::{Objective, PretrainRecipe, Preview, SampleCost, TrainError, Watch};
+use crate::run::{Setting, train};
+use crate::{Objective, PretrainRecipe, Preview, SampleCost, TrainError, Watch, upload};
 use burn::tensor::Device;
 use report::store::write_file;
 use report::{Info, Recipe, RecipeError, recipe};

@@ -71,9 +71,9 @@ pub struct StepOut<C> {
     pub carry: C,
 }
 
-/// What micro-batches of one step carry to the update after it, joined.
-pub trait Merge {
-    /// This and what a later micro-batch of the same step carries.
+/// What parts of a batch and micro-batches of one step carry to the update after it, joined.
+pub trait Merge: Send {
+    /// This and what a later part or micro-batch of the same step carries.
     #[must_use]
     fn merge(self, later: Self) -> Self;
 }
@@ -118,7 +118,7 @@ pub struct Preview {
 }
 
 /// A way to train an encoder. One file and one registry line each, in `ssl-pretrain`.
-pub trait Objective: Sized + Send {
+pub trait Objective: Sized + Clone + Send {
     /// Name, one line, source.
     const INFO: Info;
     /// Whether every training sample must have a class.
@@ -170,6 +170,12 @@ pub trait Objective: Sized + Send {
     /// The student through a function: how the optimizer changes it.
     #[must_use]
     fn map_student(self, change: impl FnOnce(Self::Student) -> Self::Student) -> Self;
+    /// Whether every term of a batch's loss is the mean over its samples of what each of them gives alone, by whatever the objective
+    /// keeps: then parts of a batch are worked on side by side, and their carries joined. Not so where samples meet: mixed images,
+    /// balanced targets, statistics of the batch.
+    fn is_separable(&self) -> bool {
+        false
+    }
     /// The loss of a batch, in named terms.
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<Self::Carry>;
     /// Sees the gradients of a step, summed and clipped, before the optimizer does: a parameter whose gradient is

@@ -7,10 +7,10 @@ use crate::monitor::is_due;
 use crate::recipe::Clip;
 use crate::schedule::{layer_decay, layer_id};
 use crate::{
-    AdamW, Alarms, Batch, Grads, Merge, Monitor, Objective, PretrainRecipe, Progress, Rates, Step, Term,
-    TrainError, latest_checkpoint,
+    AdamW, Alarms, Grads, LearnAt, Merge, Monitor, Objective, PretrainRecipe, Progress, Rates, TrainError,
+    latest_checkpoint, learn, upload,
 };
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use std::path::Path;
 use std::sync::Arc;
 use vit_core::Backbone;
@@ -109,16 +109,6 @@ impl Setting<'_> {
         let n_steps = ((config.epochs * steps_per_epoch as f64).round() as usize).max(1);
         Ok((steps_per_epoch, n_steps))
     }
-}
-
-/// A host batch on the device.
-pub(crate) fn upload(host: HostBatch, epoch: u64, device: &Device) -> Batch {
-    let views = host
-        .views
-        .iter()
-        .map(|view| Tensor::from_data(TensorData::new(view.pixels.clone(), view.shape), device))
-        .collect();
-    Batch { views, host, epoch }
 }
 
 /// Trains to the end of the recipe.
@@ -242,23 +232,21 @@ fn one_step<O: Objective>(
     let is_watched = progress.step.is_multiple_of(config.watch_every_steps);
     let share = 1.0 / config.accumulate as f64;
     for (micro, host) in batches.enumerate() {
-        let batch = upload(host?, progress.epoch() as u64, setting.device);
-        let draws = seed.stream("step", &[(progress.step * config.accumulate + micro) as u64]);
-        let out = objective.loss(&batch, &mut Step { progress, seed, draws });
-        let found = values_of(&out.terms, progress.step, setting)?;
+        let host = host?;
+        let epoch = progress.epoch() as u64;
+        let draws = (progress.step * config.accumulate + micro) as u64;
+        let learned = learn(&objective, &host, setting.device, &LearnAt { progress, seed, epoch, draws });
+        all_finite(&learned.terms, progress.step, setting)?;
         match terms.is_empty() {
-            true => terms = found.into_iter().map(|(name, value)| (name, value * share)).collect(),
-            false => terms.iter_mut().zip(found).for_each(|(sum, (_, value))| sum.1 += value * share),
+            true => terms = learned.terms.into_iter().map(|(name, value)| (name, value * share)).collect(),
+            false => terms.iter_mut().zip(learned.terms).for_each(|(sum, (_, value))| sum.1 += value * share),
         }
         if is_watched && micro == 0 {
-            readings = objective.readings(&batch, &out.carry, progress);
+            readings = objective.readings(&upload(host, epoch, setting.device), &learned.carry, progress);
         }
-        let total = out.terms.into_iter().map(|term| term.value).reduce(|sum, term| sum + term);
-        let Some(total) = total else { panic!("objective `{}` gave no loss term", O::INFO.name) };
-        let grads = Grads::of(objective.student(), total.backward());
         sum = Some(match sum {
-            Some((sum, carry)) => (sum.plus(grads), carry.merge(out.carry)),
-            None => (grads, out.carry),
+            Some((sum, carry)) => (sum.plus(learned.grads), carry.merge(learned.carry)),
+            None => (learned.grads, learned.carry),
         });
     }
     let Some((grads, carry)) = sum else { panic!("the loader ended before the epoch") };
@@ -284,19 +272,12 @@ fn one_step<O: Objective>(
     Ok((objective, StepReport { progress, loss, terms, lr, weight_decay, readings, alarms, grad_norm }))
 }
 
-/// The values of the terms, all of which must be finite.
-fn values_of(terms: &[Term], step: usize, setting: &Setting) -> Result<Vec<(&'static str, f64)>, TrainError> {
-    let mut values = Vec::with_capacity(terms.len());
-    for term in terms {
-        let found = f64::from(term.value.clone().into_scalar::<f32>());
-        if !found.is_finite() {
-            let last = match setting.run_dir.and_then(latest_checkpoint) {
-                Some(path) => format!("last good checkpoint: {}", path.display()),
-                None => "no checkpoint was saved yet".into(),
-            };
-            return Err(TrainError::NotFinite { step, term: term.name.into(), found, last });
-        }
-        values.push((term.name, found));
-    }
-    Ok(values)
+/// Whether every term is a number.
+fn all_finite(terms: &[(&'static str, f64)], step: usize, setting: &Setting) -> Result<(), TrainError> {
+    let Some(&(term, found)) = terms.iter().find(|(_, found)| !found.is_finite()) else { return Ok(()) };
+    let last = match setting.run_dir.and_then(latest_checkpoint) {
+        Some(path) => format!("last good checkpoint: {}", path.display()),
+        None => "no checkpoint was saved yet".into(),
+    };
+    Err(TrainError::NotFinite { step, term: term.into(), found, last })
 }

@@ -201,6 +201,7 @@ fn normalize_patches(target: Tensor<3>) -> Tensor<3> {
 ///
 /// # Source
 /// He et al., Masked Autoencoders Are Scalable Vision Learners.
+#[derive(Clone)]
 pub struct Mae {
     net: MaeNet,
     config: MaeConfig,
@@ -280,6 +281,11 @@ impl Objective for Mae {
 
     fn map_student(self, change: impl FnOnce(MaeNet) -> MaeNet) -> Self {
         Self { net: change(self.net), ..self }
+    }
+
+    /// As many patches are hidden in every image.
+    fn is_separable(&self) -> bool {
+        true
     }
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {

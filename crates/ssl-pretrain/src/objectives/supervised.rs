@@ -46,6 +46,7 @@ impl Recipe for SupervisedConfig {
 ///
 /// # Source
 /// Dosovitskiy et al., An Image is Worth 16x16 Words; the decay rule, smoothing and mixing of DeiT.
+#[derive(Clone)]
 pub struct Supervised {
     student: Vit,
     config: SupervisedConfig,
@@ -103,6 +104,11 @@ impl Objective for Supervised {
 
     fn map_student(self, change: impl FnOnce(Vit) -> Vit) -> Self {
         Self { student: change(self.student), ..self }
+    }
+
+    /// Unless images are mixed with each other.
+    fn is_separable(&self) -> bool {
+        self.config.mixing.prob == 0.0
     }
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {

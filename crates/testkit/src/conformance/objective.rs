@@ -8,9 +8,10 @@ use std::sync::Arc;
 use vit_core::VitConfig;
 use vit_core::weights::{NamedParam, WeightsError, names, params};
 use vit_data::{Dataset, Seed};
-use vit_train::{AdamW, Batch, Grads, Objective, Progress, Rates, Step, Term};
+use vit_train::{AdamW, Batch, Grads, LearnAt, Objective, Progress, Rates, Step, Term, learn, upload};
 
 /// An objective around a tiny encoder, with a batch to learn.
+#[derive(Clone)]
 pub struct ObjectiveTrial<O: Objective> {
     /// Its options.
     pub config: O::Config,
@@ -125,6 +126,7 @@ fn optimizer() -> AdamW {
 /// - same seed, same loss, bit for bit; another seed, another loss
 /// - the optimizer changes the student and nothing else of the state
 /// - what was saved and restored into a fresh objective goes on with the same loss, bit for bit
+/// - what is said to be separable is: a batch in parts has the loss, the gradients and the state afterwards that the whole has
 /// - the exported encoder runs without autodiff
 ///
 /// # Panics
@@ -137,6 +139,7 @@ pub fn objective_keeps_its_contract<O: Objective>(options: &str) {
     the_seed_decides_the_loss(&trial);
     the_optimizer_sees_the_student_only(&trial);
     what_is_restored_goes_on_alike(&trial);
+    parts_are_as_the_whole(&trial);
     the_export_runs_without_autodiff(&trial);
 }
 
@@ -244,6 +247,55 @@ fn what_is_restored_goes_on_alike<O: Objective>(trial: &ObjectiveTrial<O>) {
     // The update after the step must go on alike too, and what was restored must still be trainable.
     let next = |objective: O| trial.steps(objective, &mut optimizer(), 4, 3).1;
     assert_eq!(next(objective), next(restored), "`{name}`: training after restoring");
+}
+
+fn parts_are_as_the_whole<O: Objective>(trial: &ObjectiveTrial<O>) {
+    let name = O::INFO.name;
+    // After some steps, so that no center is still 0; an odd number of samples, so that parts are not alike.
+    let (objective, _) = trial.steps(trial.start(trial.seed), &mut optimizer(), 0, 3);
+    if !objective.is_separable() {
+        return;
+    }
+    let host = trial.batch.host.part(0..trial.batch.host.indices.len() - 1);
+    let draws = trial.draws(3);
+    let at = LearnAt { progress: draws.progress, seed: draws.seed, epoch: trial.batch.epoch, draws: 3 };
+    let mut parts = learn(&objective, &host, &trial.device, &at);
+    let whole = ObjectiveTrial { batch: upload(host, trial.batch.epoch, &trial.device), ..trial.clone() };
+    let terms = whole.terms(&objective, 3);
+    assert_eq!(terms.len(), parts.terms.len(), "`{name}`: terms of parts");
+    for ((term, of_whole), (_, of_parts)) in terms.iter().zip(&parts.terms) {
+        near(&[*of_whole], &[*of_parts as f32], &format!("`{name}`: term `{term}` of parts"));
+    }
+    let (total, carry) = whole.total(&objective, 3);
+    let mut grads = Grads::of(objective.student(), total.backward());
+    let names: Vec<String> = grads.names().map(str::to_owned).collect();
+    assert!(names.iter().map(String::as_str).eq(parts.grads.names()), "`{name}`: gradients of parts");
+    for param in names {
+        let values = |grads: &mut Grads| {
+            grads.remove(&param).map(|grad| {
+                crate::HostTensor::of(grad).values.iter().map(|&x| x as f32).collect::<Vec<f32>>()
+            })
+        };
+        let (of_whole, of_parts) = (values(&mut grads), values(&mut parts.grads));
+        near(
+            &of_whole.unwrap_or_default(),
+            &of_parts.unwrap_or_default(),
+            &format!("`{name}`: gradient of `{param}` of parts"),
+        );
+    }
+    let after = |carry: O::Carry| objective.clone().after_step(carry, at.progress).state();
+    for (of_whole, of_parts) in after(carry).iter().zip(after(parts.carry)) {
+        let what = format!("`{name}`: `{}` after a step of parts", of_whole.name);
+        near(&of_whole.values, &of_parts.values, &what);
+    }
+}
+
+/// Equal within 2e-5 of the largest value.
+fn near(expected: &[f32], found: &[f32], what: &str) {
+    let largest = expected.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
+    assert_eq!(expected.len(), found.len(), "{what}");
+    let worst = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+    assert!(worst <= 2e-5 * largest, "{what}: {worst} apart of {largest}");
 }
 
 fn the_export_runs_without_autodiff<O: Objective>(trial: &ObjectiveTrial<O>) {

@@ -1,5 +1,6 @@
 //! New buffers that are first written by the thread that works on them, so that no pass over memory is spent on zeros.
 
+use crate::parts::hands;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
@@ -131,9 +132,10 @@ fn begun<S>(
         write(room, at, chunk);
     };
     let chunk = chunk.max(1);
-    if n <= chunk {
+    if n <= chunk || hands() == 1 {
         if n > 0 {
-            one(&mut room(), (0, spare));
+            let mut room = room();
+            spare.chunks_mut(chunk).enumerate().for_each(|chunk| one(&mut room, chunk));
         }
     } else {
         spare.par_chunks_mut(chunk).enumerate().with_max_len(1).for_each_init(&room, one);

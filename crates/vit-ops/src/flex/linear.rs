@@ -2,6 +2,7 @@
 
 use super::buffer::{copies, fill, fill_two, repeat, rows_upon, zeros};
 use super::simd::{CHUNK, simd};
+use crate::parts::hands;
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -128,16 +129,41 @@ fn threads(m: usize, n: usize, k: usize) -> Parallelism {
     if m * n * k < 64 * 64 * 64 { Parallelism::None } else { Parallelism::Rayon(0) }
 }
 
-/// Rows that one task multiplies, of `n`: 256, so that what comes before and after the product finds them in the cache,
-/// or of few rows the half. A row is the same whatever the block that it lies in.
-fn rows_of_block(n: usize) -> usize {
-    const USUAL: usize = 256;
-    if n >= 2 * USUAL { USUAL } else { n.div_ceil(2) }
+/// Whether a product may be cut across its rows without a change in any sum: the library takes inner sizes above 512 in steps of another
+/// size where both outer sizes are 64 or less, which a block can be and the whole not.
+fn can_be_cut(n_inner: usize, n_columns: usize) -> bool {
+    n_inner <= 512 || n_columns > 64
+}
+
+/// Rows that one task multiplies, of `n`, where so many hands share the work. A row is the same whatever the block that it lies in; one row by
+/// itself, which is another kernel's, is no block.
+///
+/// Each block copies the weights once for the product's kernel, so a thread by itself takes many rows; where several share the work, blocks of
+/// 256 or more go round, or of few rows the half.
+fn rows_of_block(n: usize, (n_inner, n_columns): (usize, usize), hands: usize) -> usize {
+    const FEW: usize = 256;
+    const MANY: usize = 1024;
+    if !can_be_cut(n_inner, n_columns) {
+        return n.max(1);
+    }
+    let usual = (n / (4 * hands)).clamp(FEW, MANY);
+    let rows = match hands {
+        1 => n.div_ceil(n.div_ceil(MANY).max(1)),
+        _ if n >= 2 * usual => usual,
+        _ => n.div_ceil(2),
+    };
+    if n > 1 && n % rows == 1 { rows + 1 } else { rows.max(1) }
+}
+
+/// Rows of a gradient of weights, of `n_out`, that one task makes: whole blocks of the product's kernel.
+fn rows_of_weights(n_out: usize, (n_inner, n_in): (usize, usize), hands: usize) -> usize {
+    let rows = n_out.div_ceil(hands).next_multiple_of(16);
+    if rows < 32 || n_out % rows == 1 || !can_be_cut(n_inner, n_in) { n_out.max(1) } else { rows }
 }
 
 /// Whether there are blocks enough to keep all threads busy; otherwise the product itself is shared among them.
-fn in_blocks(n_rows: usize) -> bool {
-    n_rows >= 128 * rayon::current_num_threads().max(2)
+fn in_blocks(n_rows: usize, sizes: (usize, usize), hands: usize) -> bool {
+    hands == 1 || (n_rows >= 128 * hands && can_be_cut(sizes.0, sizes.1))
 }
 
 /// Rows `at·n_rows…` of a matrix, as many as `len` values of rows of `out_width` are.
@@ -161,8 +187,9 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let (n, n_out) = (x.len() / n_in.max(1), bias.len());
     let weight = View::new(weight, n_out, n_in).transposed();
-    if in_blocks(n) {
-        let rows = rows_of_block(n);
+    let hands = hands();
+    if in_blocks(n, (n_in, n_out), hands) {
+        let rows = rows_of_block(n, (n_in, n_out), hands);
         return rows_upon(bias, n, rows, |at, y| {
             let x = block(x, n_in, (at, rows), (y.len(), n_out));
             matmul(y, n_out, (x, weight), 1.0, true, Parallelism::None);
@@ -184,13 +211,14 @@ pub(super) fn forward_curve(
     curve: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let (n, n_out) = (x.len() / n_in.max(1), bias.len());
-    if !in_blocks(n) {
+    let hands = hands();
+    if !in_blocks(n, (n_in, n_out), hands) {
         let before = forward(x, weight, bias, n_in, |_| {});
         let y = fill(before.len(), CHUNK, |at, y| curve(&before[at * CHUNK..][..y.len()], y));
         return (before, y);
     }
     let weight = View::new(weight, n_out, n_in).transposed();
-    let rows = rows_of_block(n);
+    let rows = rows_of_block(n, (n_in, n_out), hands);
     let size = (n * n_out, rows * n_out);
     let begin = |before: &mut [MaybeUninit<f32>]| copies(bias, before);
     fill_two(size, size, begin, zeros, |at, before, y| {
@@ -204,14 +232,15 @@ pub(super) fn forward_curve(
 pub(super) fn input_gradient(weight: &[f32], grad: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
     let n = grad.len() / n_out.max(1);
     let weight = View::new(weight, n_out, n_in);
-    if !in_blocks(n) {
+    let hands = hands();
+    if !in_blocks(n, (n_out, n_in), hands) {
         return new_matmul((View::new(grad, n, n_out), weight), threads(n, n_out, n_in));
     }
     if n_out == 0 {
         return vec![0.0; n * n_in];
     }
     let mut dx = Vec::with_capacity(n * n_in);
-    let rows = rows_of_block(n);
+    let rows = rows_of_block(n, (n_out, n_in), hands);
     let blocks = dx.spare_capacity_mut()[..n * n_in].par_chunks_mut((rows * n_in).max(1));
     blocks.enumerate().with_max_len(1).for_each(|(at, dx)| {
         let grad = block(grad, n_out, (at, rows), (dx.len(), n_in));
@@ -231,7 +260,8 @@ pub(super) fn input_gradient_curve(
     curve: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let n = grad.len() / n_out.max(1);
-    if !in_blocks(n) {
+    let hands = hands();
+    if !in_blocks(n, (n_out, n_in), hands) {
         let dh = fill(grad.len(), CHUNK, |at, dh| {
             let here = at * CHUNK..at * CHUNK + dh.len();
             curve(&before[here.clone()], &grad[here], dh);
@@ -240,7 +270,7 @@ pub(super) fn input_gradient_curve(
         return (dh, dx);
     }
     let weight = View::new(weight, n_out, n_in);
-    let rows = rows_of_block(n);
+    let rows = rows_of_block(n, (n_out, n_in), hands);
     fill_two((n * n_out, rows * n_out), (n * n_in, rows * n_in), zeros, zeros, |at, dh, dx| {
         let here = at * rows * n_out..at * rows * n_out + dh.len();
         curve(&before[here.clone()], &grad[here], dh);
@@ -252,9 +282,9 @@ pub(super) fn input_gradient_curve(
 pub(super) fn params_gradient(x: &[f32], grad: &[f32], n_in: usize, n_out: usize) -> (Vec<f32>, Vec<f32>) {
     let n = grad.len() / n_out.max(1);
     let (grad_t, x) = (View::new(grad, n, n_out).transposed(), View::new(x, n, n_in));
-    // Rows of a part: whole blocks of the product's kernel.
-    let rows = n_out.div_ceil(rayon::current_num_threads()).next_multiple_of(16);
-    let dw = if in_blocks(n) && rows >= 32 {
+    let hands = hands();
+    let rows = rows_of_weights(n_out, (n, n_in), hands);
+    let dw = if hands == 1 || (n >= 128 * hands && rows < n_out) {
         fill(n_out * n_in, rows * n_in, |at, dw| {
             let part = View { values: &grad[at * rows..], rows: dw.len() / n_in, ..grad_t };
             matmul(dw, n_in, (part, x), 1.0, false, Parallelism::None);
@@ -291,4 +321,53 @@ pub(super) fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
         add_rows(sums, &mut total);
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sines(n: usize, step: f64) -> Vec<f32> {
+        (0..n).map(|i| (0.3 + step * i as f64).sin() as f32).collect()
+    }
+
+    /// `[n, k]·[k, m]` in blocks of rows.
+    fn in_rows(x: &[f32], w: &[f32], (n, k, m): (usize, usize, usize), rows: usize) -> Vec<f32> {
+        let weight = View::new(w, m, k).transposed();
+        fill(n * m, rows * m, |at, y| {
+            let x = block(x, k, (at, rows), (y.len(), m));
+            matmul(y, m, (x, weight), 1.0, false, Parallelism::None);
+        })
+    }
+
+    #[test]
+    fn no_sum_depends_on_how_many_hands_share_a_product() {
+        for (n, k, m) in
+            [(257, 64, 96), (520, 768, 10), (520, 768, 65), (513, 513, 64), (2049, 40, 7), (1, 5, 3)]
+        {
+            let (x, w) = (sines(n * k, 0.7), sines(m * k, 1.3));
+            let of = |hands| in_rows(&x, &w, (n, k, m), rows_of_block(n, (k, m), hands));
+            let alone = of(1);
+            for hands in 2..6 {
+                assert_eq!(of(hands), alone, "[{n}, {k}] by [{k}, {m}], {hands} hands");
+            }
+        }
+    }
+
+    #[test]
+    fn no_gradient_of_weights_depends_on_how_many_hands_share_it() {
+        for (n_out, n, n_in) in
+            [(96, 544, 32), (128, 600, 64), (192, 788, 192), (65, 2000, 70), (33, 700, 100)]
+        {
+            let (dy_t, x_t) = (sines(n_out * n, 0.7), sines(n * n_in, 1.3));
+            let of = |hands| {
+                let rows = rows_of_weights(n_out, (n, n_in), hands);
+                in_rows(&dy_t, &x_t, (n_out, n, n_in), rows)
+            };
+            let alone = of(1);
+            for hands in 2..6 {
+                assert_eq!(of(hands), alone, "[{n_out}, {n}] by [{n}, {n_in}], {hands} hands");
+            }
+        }
+    }
 }
