@@ -271,6 +271,12 @@ fn every_published_protocol_of_probes_of_patches_keeps_the_contract_too() {
         let options = format!("target = \"{target}\"\nlog2_lambdas = [-8, -4]");
         study_keeps_its_contract(&trial, row, &options.parse().unwrap());
     }
+    let row = PROBES.iter().find(|row| row.info.name == "part-co-segmentation").expect("the row");
+    for foreground in ["truth", "everywhere"] {
+        let options =
+            format!("foreground = \"{foreground}\"\nn_parts = 2\n[object]\nset_size = 3\nn_starts = 1");
+        study_keeps_its_contract(&trial, row, &options.parse().unwrap());
+    }
     let row = PROBES.iter().find(|row| row.info.name == "communities").expect("the communities row");
     for foreground in ["truth", "everywhere"] {
         let options =

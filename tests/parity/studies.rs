@@ -26,15 +26,7 @@ fn show_side(study: &mut dyn vit_features::Opened, case: &Case, role: Role, feat
         case.tensor(labels).to_usize().into_iter().map(|class| Some(class as u32)).collect();
     let indices: Vec<usize> = (0..labels.len()).collect();
     let truths: Vec<Truth> = labels.iter().map(|&label| Truth { label, ..Truth::default() }).collect();
-    let info = BatchInfo {
-        model: 0,
-        role,
-        first: 0,
-        labels: &labels,
-        indices: &indices,
-        truths: &truths,
-        boxes: &[],
-    };
+    let info = BatchInfo { truths: &truths, ..BatchInfo::of_classes(role, &labels, &indices) };
     let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
     study.batch(&Taken { info, features: &taken }).unwrap();
 }
@@ -81,15 +73,7 @@ fn the_retrieval_row_gives_the_golden_scores_of_revisited_oxford_in_every_setup(
         }
         let labels = vec![None; truths.len()];
         let indices: Vec<usize> = (0..truths.len()).collect();
-        let info = BatchInfo {
-            model: 0,
-            role: Role::Test,
-            first: 0,
-            labels: &labels,
-            indices: &indices,
-            truths: &truths,
-            boxes: &[],
-        };
+        let info = BatchInfo { truths: &truths, ..BatchInfo::of_classes(Role::Test, &labels, &indices) };
         let taken = BTreeMap::from([(Select::PIXELS, (features.shape.clone(), features.to_f32()))]);
         study.batch(&Taken { info, features: &taken }).unwrap();
         let metrics = study.finish().unwrap().metrics;
@@ -170,16 +154,8 @@ fn the_attention_distance_row_gives_the_golden_means_over_images() {
             ..Shapes::of_pixels(4)
         };
         let mut study = (row(ANALYSES, "attention-distance").open)(&Table::new(), &shapes).unwrap();
-        let (labels, indices, truths) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>(), Vec::new());
-        let info = BatchInfo {
-            model: 0,
-            role: Role::Test,
-            first: 0,
-            labels: &labels,
-            indices: &indices,
-            truths: &truths,
-            boxes: &[],
-        };
+        let (labels, indices) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>());
+        let info = BatchInfo::of_classes(Role::Test, &labels, &indices);
         let grid = AttentionGrid { n_prefix, rows: sides[0], columns: sides[1] };
         show_attention(&mut *study, 0, attention, grid, &info);
         study.batch(&Taken { info, features: &BTreeMap::new() }).unwrap();
@@ -230,15 +206,7 @@ fn the_cka_row_gives_the_golden_matrices_for_vectors_and_for_maps_of_tokens() {
                     (select, (vec![b, flat / width, width], values.collect()))
                 });
                 let (labels, indices) = (vec![None; b], (first..first + b).collect::<Vec<_>>());
-                let info = BatchInfo {
-                    model: 0,
-                    role: Role::Test,
-                    first,
-                    labels: &labels,
-                    indices: &indices,
-                    truths: &[],
-                    boxes: &[],
-                };
+                let info = BatchInfo { first, ..BatchInfo::of_classes(Role::Test, &labels, &indices) };
                 study.batch(&Taken { info, features: &features.collect() }).unwrap();
             }
             let arrays = study.finish().unwrap().arrays;
@@ -266,15 +234,7 @@ fn found_in_attention(name: &str, blocks: &[HostTensor], n_prefix: usize, grid: 
     };
     let mut study = (row(ANALYSES, name).open)(&Table::new(), &shapes).unwrap();
     let (labels, indices) = (vec![None; n_images], (0..n_images).collect::<Vec<_>>());
-    let info = BatchInfo {
-        model: 0,
-        role: Role::Test,
-        first: 0,
-        labels: &labels,
-        indices: &indices,
-        truths: &[],
-        boxes: &[],
-    };
+    let info = BatchInfo::of_classes(Role::Test, &labels, &indices);
     let grid = AttentionGrid { n_prefix, rows: grid.rows, columns: grid.columns };
     for (block, attention) in blocks.iter().enumerate() {
         show_attention(&mut *study, block, attention, grid, &info);

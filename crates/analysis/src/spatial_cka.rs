@@ -441,15 +441,7 @@ mod tests {
         let select = Select { place: Place::At(Site::Block(0)), part: Part::Patches };
         let features = [(Select::PIXELS, (vec![20, 12], pixels)), (select, (vec![20, 4, 3], tokens))].into();
         let (labels, indices) = (vec![None; 20], (0..20).collect::<Vec<_>>());
-        let info = vit_features::BatchInfo {
-            model: 0,
-            role: Role::Test,
-            first: 0,
-            labels: &labels,
-            indices: &indices,
-            truths: &[],
-            boxes: &[],
-        };
+        let info = vit_features::BatchInfo::of_classes(Role::Test, &labels, &indices);
         acc.batch(&Taken { info, features: &features }).expect("fits");
         let cka = acc.sums.cka(0);
         assert!(cka.diag().iter().all(|&own| (own - 1.0).abs() < 1e-9), "{cka}");

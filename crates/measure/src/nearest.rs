@@ -98,13 +98,7 @@ pub fn l2_normalized(mut rows: Array2<f32>) -> Array2<f32> {
 /// assert_eq!(top.indices, array![[0, 2]]);
 /// ```
 pub fn top_k(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize) -> TopK {
-    search(
-        queries,
-        bank,
-        k,
-        None,
-        Blocks::fitting(queries.nrows(), k, bank.nrows(), rayon::current_num_threads()),
-    )
+    search_fitting(queries, bank, k, None)
 }
 
 /// As [`top_k`], but query `q` never finds bank row `exclude[q]`: itself, when the bank holds the queries.
@@ -122,13 +116,7 @@ pub fn top_k(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize) -> TopK 
 pub fn top_k_excluding(queries: ArrayView2<f32>, bank: ArrayView2<f32>, k: usize, exclude: &[usize]) -> TopK {
     assert_eq!(exclude.len(), queries.nrows(), "top_k_excluding: one excluded row for each query");
     assert!(k < bank.nrows(), "top_k_excluding: k = {k} of a bank of {} rows less one", bank.nrows());
-    search(
-        queries,
-        bank,
-        k,
-        Some(exclude),
-        Blocks::fitting(queries.nrows(), k, bank.nrows(), rayon::current_num_threads()),
-    )
+    search_fitting(queries, bank, k, Some(exclude))
 }
 
 /// How the product is cut up; never seen in the result.
@@ -160,6 +148,17 @@ impl Blocks {
     fn row_bytes(self, k: usize, n: usize) -> usize {
         self.cols * size_of::<f32>() + capacity(k, n) * size_of::<Candidate>()
     }
+}
+
+/// The search in blocks that fit the memory promised, on all threads.
+fn search_fitting(
+    queries: ArrayView2<f32>,
+    bank: ArrayView2<f32>,
+    k: usize,
+    exclude: Option<&[usize]>,
+) -> TopK {
+    let blocks = Blocks::fitting(queries.nrows(), k, bank.nrows(), rayon::current_num_threads());
+    search(queries, bank, k, exclude, blocks)
 }
 
 fn search(

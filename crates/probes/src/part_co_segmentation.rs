@@ -26,7 +26,7 @@ use vit_features::{Accumulate, BatchInfo, Findings, Needs, Role, Select, Shapes,
 #[serde(deny_unknown_fields, default)]
 pub struct PartCoSegmentationConfig {
     /// Where parts are sought: what `attention` votes for, as in Amir et al.; the `truth` of the object, so that nothing is asked but whether
-    /// its parts are clusters; or `everywhere`.
+    /// its parts are clusters; or `everywhere`. Only the first looks at attention.
     pub foreground: ForegroundFrom,
     /// Parts that are sought in every set; 4 in Amir et al., 0 for as many as gain.
     pub n_parts: usize,
@@ -138,10 +138,13 @@ count.";
     }
 
     fn needs(config: &PartCoSegmentationConfig, shapes: &Shapes) -> Result<Needs, StudyError> {
-        needs_attention(Self::INFO.name, shapes)?;
+        let by_attention = config.foreground == ForegroundFrom::Attention;
+        if by_attention {
+            needs_attention(Self::INFO.name, shapes)?;
+        }
         let mut selects = patches::candidates(Self::INFO.name, &config.object.facets, shapes)?;
         selects.extend((config.refine == Refine::Crf).then_some(Select::PIXELS));
-        let sites = vec![Attended::site(shapes)];
+        let sites = if by_attention { vec![Attended::site(shapes)] } else { Vec::new() };
         Ok(Needs { selects, sites, labels: true, parts: true, ..Needs::default() })
     }
 
@@ -166,17 +169,25 @@ count.";
         let (n_patches, cells) = (acc.sets.reading.n_patches(), acc.sets.reading.cells());
         let every_pixel: Vec<usize> = (0..acc.sets.reading.n_pixels()).collect();
         for &select in &acc.sets.wanted {
-            let found = acc.sets.salient(select, &sets, &common)?;
-            let of_set = |(set, found): (&Vec<usize>, &Salient)| -> Result<Option<Meeting>, StudyError> {
+            let found = match config.foreground {
+                ForegroundFrom::Attention => acc.sets.salient(select, &sets, &common)?,
+                ForegroundFrom::Truth | ForegroundFrom::Everywhere => Vec::new(),
+            };
+            let of_set = |(at, set): (usize, &Vec<usize>)| -> Result<Option<Meeting>, StudyError> {
                 let rows = acc.sets.patches_of(select, set)?;
-                let marked = foreground(config.foreground, &acc.sets, set, found);
+                let found = found.get(at);
+                let marked = match found {
+                    Some(found) => found.marked.clone(),
+                    None => given(config.foreground, &acc.sets, set),
+                };
                 let parts = parts(config, shapes.seed, &rows, &marked);
-                Ok(match by_pixel(&acc.sets, &rows, set, (found, &parts)) {
+                let of_pixels = found.and_then(|found| by_pixel(&acc.sets, &rows, set, (found, &parts)));
+                Ok(match of_pixels {
                     Some(of_pixels) => meeting(&acc.sets, set, (&of_pixels, &every_pixel)),
                     None => meeting(&acc.sets, set, (&parts.of, &cells)),
                 })
             };
-            let by_set = sets.par_iter().zip(&found).map(of_set).collect::<Result<Vec<_>, _>>()?;
+            let by_set = sets.par_iter().enumerate().map(of_set).collect::<Result<Vec<_>, _>>()?;
             let PerSet { choosing, counting } = PerSet::split(by_set.into_iter());
             let (choosing, counting) = (scores_of(&choosing), scores_of(&counting));
             let own: Vec<f64> = counting.iter().map(|meeting| meeting.nmi).collect();
@@ -240,15 +251,11 @@ count.";
     }
 }
 
-/// The patches of a set in which parts are sought.
-fn foreground(from: ForegroundFrom, sets: &ImageSets, set: &[usize], found: &Salient) -> Vec<bool> {
-    let of_image =
-        |&image: &usize| sets.reading.of_patches(sets.truth(image)).into_iter().map(|kind| kind > 0);
-    match from {
-        ForegroundFrom::Attention => found.marked.clone(),
-        ForegroundFrom::Truth => set.iter().flat_map(of_image).collect(),
-        ForegroundFrom::Everywhere => vec![true; found.marked.len()],
-    }
+/// The patches of a set in which parts are sought without looking at attention: those whose middle is of the object, or all.
+fn given(from: ForegroundFrom, sets: &ImageSets, set: &[usize]) -> Vec<bool> {
+    let everywhere = from == ForegroundFrom::Everywhere;
+    let kinds = set.iter().flat_map(|&image| sets.reading.of_patches(sets.truth(image)));
+    kinds.map(|kind| everywhere || kind > 0).collect()
 }
 
 /// The parts of a set.
@@ -372,6 +379,48 @@ mod tests {
         assert!((nmi - 1.0).abs() < 1e-12, "{nmi}");
         let refined = PartCoSegmentationConfig { refine: Refine::Crf, ..config };
         assert!(refined.check().is_err(), "the background has no clusters to be far from");
+    }
+
+    #[test]
+    fn with_the_object_given_a_model_without_attention_is_asked_too() {
+        let shapes = Shapes { n_heads: None, ..Stage::new().shapes() };
+        let object = CoSegmentationConfig { facets: vec!["token".into()], ..CoSegmentationConfig::default() };
+        let by = |foreground| {
+            let config = PartCoSegmentationConfig {
+                object: object.clone(),
+                foreground,
+                ..PartCoSegmentationConfig::default()
+            };
+            PartCoSegmentation::needs(&config, &shapes)
+        };
+        let needs = by(ForegroundFrom::Truth).expect("nobody looks at attention");
+        assert!(needs.sites.is_empty() && needs.parts);
+        let refused = by(ForegroundFrom::Attention).expect_err("attention finds the object").to_string();
+        assert!(refused.contains("attention"), "{refused}");
+    }
+
+    #[test]
+    fn parts_that_differ_in_every_picture_in_another_way_share_little_in_large_sets() {
+        // Two colors, of which now the one, now the other is the left part: in pairs of pictures they agree every other time.
+        let color = |kind: u8, image: usize, _: usize| match (kind, noise(image) > 0.0) {
+            (0, _) => vec![0.0, 0.0, 1.0],
+            (1, true) | (2, false) => vec![1.0, 0.0, 0.0],
+            _ => vec![0.0, 1.0, 0.0],
+        };
+        let nmi = |set_size| {
+            let object = CoSegmentationConfig { set_size, ..CoSegmentationConfig::default() };
+            let foreground = ForegroundFrom::Truth;
+            let config = PartCoSegmentationConfig {
+                object,
+                foreground,
+                n_parts: 2,
+                ..PartCoSegmentationConfig::default()
+            };
+            let stage = Stage { n_test: 128, n_classes: 2, ..Stage::new() };
+            value(&stage.ask::<PartCoSegmentation>(&config, &color), "best.nmi")
+        };
+        let (pairs, crowds) = (nmi(2), nmi(32));
+        assert!(pairs > 0.3 && crowds < 0.15, "{pairs} and {crowds}");
     }
 
     #[test]

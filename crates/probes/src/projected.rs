@@ -75,15 +75,7 @@ impl Projected {
         let features = BTreeMap::from([(self.select, (shape, rows.into_raw_vec_and_offset().0))]);
         // A bank wants classes and places; here it is the pixels that have them.
         let (labels, indices) = (vec![Some(0); n_images], vec![0; n_images]);
-        let info = BatchInfo {
-            model: 0,
-            role: Role::Test,
-            first: 0,
-            labels: &labels,
-            indices: &indices,
-            truths: &[],
-            boxes: &[],
-        };
+        let info = BatchInfo::of_classes(Role::Test, &labels, &indices);
         self.bank.push(&Taken { info, features: &features }, &[self.select])
     }
 }
@@ -163,15 +155,9 @@ mod tests {
         for image in 0..5 {
             let values: Vec<f32> = (0..n * 3).map(|i| noise(image * 100 + i)).collect();
             let features = BTreeMap::from([(select, (vec![1, n, 3], values))]);
-            let info = BatchInfo {
-                model: 0,
-                role: Role::Test,
-                first: image,
-                labels: &[Some(0)],
-                indices: &[image],
-                truths: &[Truth::default()],
-                boxes: &[],
-            };
+            let (truths, indices) = ([Truth::default()], [image]);
+            let info =
+                BatchInfo { truths: &truths, ..BatchInfo::of_classes(Role::Test, &[Some(0)], &indices) };
             let truth = Array2::zeros((reading.eval_px, reading.eval_px));
             kept.push("test", &Taken { info, features: &features }, 0, &truth, &[select]).expect("kept");
         }

@@ -292,6 +292,18 @@ mod tests {
     }
 
     #[test]
+    fn sinkhorn_knopp_gives_rows_that_differ_by_a_constant_the_same_target() {
+        // ε 0.05, three rounds, computed in f64; the second row and the third both prefer the first prototype by 0.5.
+        let scores = [0.9, 0.1, 0.8, 0.3, 0.7, 0.2, 0.2, 0.6];
+        let expected = [0.999615, 0.000385, 0.865606, 0.134394, 0.865606, 0.134394, 0.0, 1.0];
+        let ours = host(sinkhorn_targets(rows(&scores, 4), 0.05, 3));
+        for (ours, expected) in ours.iter().zip(expected) {
+            assert!((f64::from(*ours) - expected).abs() < 2e-6, "{ours} against {expected}");
+        }
+        assert!((ours[2] - ours[4]).abs() < 1e-6 && (ours[3] - ours[5]).abs() < 1e-6);
+    }
+
+    #[test]
     fn the_temperature_of_patches_waits_for_the_first_epoch_with_masks() {
         let temp = TempSchedule { start: 0.04, end: 0.07, warmup_epochs: 4 };
         let found = [0, 1, 2, 3, 5, 9].map(|epoch| (temp.shifted(epoch, 2) * 1e4).round());

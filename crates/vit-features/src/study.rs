@@ -81,6 +81,13 @@ pub struct BatchInfo<'a> {
     pub boxes: &'a [CropBox],
 }
 
+impl<'a> BatchInfo<'a> {
+    /// A batch of one model of whose samples no more is known than their classes: the first of its side, without truths and boxes.
+    pub fn of_classes(role: Role, labels: &'a [Option<u32>], indices: &'a [usize]) -> Self {
+        Self { model: 0, role, first: 0, labels, indices, truths: &[], boxes: &[] }
+    }
+}
+
 /// Select → shape and values, row-major; the first dimension is samples.
 pub type Arrays = BTreeMap<Select, (Vec<usize>, Vec<f32>)>;
 

@@ -133,15 +133,22 @@ fn add_figure(report: &mut Report, figure: Figure) {
     report.figures.push(figure);
 }
 
-/// What a study is called in a heading: its name as words.
+/// What a study is called in a heading: its name as words. What is no word by itself keeps its hyphen: a co-segmentation, a few-shot score.
 fn display_name(study: &str) -> String {
     match study {
-        "knn" => "kNN".into(),
-        "cka" => "CKA".into(),
-        "token-pca" => "Token PCA".into(),
-        "few-shot" => "Few-shot".into(),
-        _ => crate::studies::sentence(&study.replace('-', " ")),
+        "knn" => return "kNN".into(),
+        "cka" => return "CKA".into(),
+        "token-pca" => return "Token PCA".into(),
+        _ => {}
     }
+    let mut words = String::new();
+    for piece in study.split_inclusive('-') {
+        match piece {
+            "auto-" | "co-" | "few-" | "fine-" => words.push_str(piece),
+            _ => words.push_str(&piece.replace('-', " ")),
+        }
+    }
+    crate::studies::sentence(&words)
 }
 
 /// What a study asks, and who asked first.
@@ -152,4 +159,18 @@ fn about(info: &Info) -> String {
 /// A name that is safe and unique for a figure or table of a study.
 fn part_name(study: &str, part: &str) -> String {
     format!("{study}_{}", part.replace(['.', ' '], "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_studies_are_words_that_keep_the_hyphens_they_are_written_with() {
+        let names = ["knn", "few-shot", "part-co-segmentation", "auto-segmentation", "label-propagation"];
+        assert_eq!(
+            names.map(display_name),
+            ["kNN", "Few-shot", "Part co-segmentation", "Auto-segmentation", "Label propagation"]
+        );
+    }
 }
