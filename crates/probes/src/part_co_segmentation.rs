@@ -358,18 +358,18 @@ mod tests {
         Stage { n_test: 32, n_classes: 2, ..Stage::new() }.ask::<PartCoSegmentation>(&config, feature)
     }
 
+    /// Two parts of the object as the truth marks it, in sets of so many pictures.
+    fn two_parts_given(set_size: usize) -> PartCoSegmentationConfig {
+        let object = CoSegmentationConfig { set_size, ..CoSegmentationConfig::default() };
+        let foreground = ForegroundFrom::Truth;
+        PartCoSegmentationConfig { object, foreground, n_parts: 2, ..PartCoSegmentationConfig::default() }
+    }
+
     #[test]
     fn with_the_object_given_parts_are_found_where_attention_sees_nothing() {
         let attention = |_: u8, image: usize, patch: usize, _: usize| noise(image * 64 + patch + 9) + 0.5;
-        let object = CoSegmentationConfig { set_size: 4, ..CoSegmentationConfig::default() };
         let stage = Stage { n_test: 32, n_classes: 2, attention, ..Stage::new() };
-        let foreground = ForegroundFrom::Truth;
-        let config = PartCoSegmentationConfig {
-            object,
-            foreground,
-            n_parts: 2,
-            ..PartCoSegmentationConfig::default()
-        };
+        let config = two_parts_given(4);
         let found = stage.ask::<PartCoSegmentation>(&config, &|kind, image, patch| match kind {
             0 => (0..3).map(|d| noise((image * 64 + patch) * 3 + d)).collect(),
             1 => vec![0.6, 0.8, 0.0],
@@ -408,14 +408,7 @@ mod tests {
             _ => vec![0.0, 1.0, 0.0],
         };
         let nmi = |set_size| {
-            let object = CoSegmentationConfig { set_size, ..CoSegmentationConfig::default() };
-            let foreground = ForegroundFrom::Truth;
-            let config = PartCoSegmentationConfig {
-                object,
-                foreground,
-                n_parts: 2,
-                ..PartCoSegmentationConfig::default()
-            };
+            let config = two_parts_given(set_size);
             let stage = Stage { n_test: 128, n_classes: 2, ..Stage::new() };
             value(&stage.ask::<PartCoSegmentation>(&config, &color), "best.nmi")
         };

@@ -9,7 +9,7 @@ use vit_data::{
     DataError, Dataset, Frame, Image, Keypoint, LabelMap, Loader, LoaderOptions, Offers, Order, Picture,
     Sample, Seed, Truth, ViewPlan, epoch_order,
 };
-use vit_train::{Batch, Init, PretrainRecipe, TrainConfig, ViewConfig};
+use vit_train::{Batch, Init, PretrainRecipe, TrainConfig, ViewConfig, upload};
 
 /// Side in pixels of the images that tiny models are made for.
 pub const IMAGE_PX: usize = 16;
@@ -303,8 +303,5 @@ pub fn batch(data: &Arc<dyn Dataset>, plan: ViewPlan, n: usize, seed: Seed, devi
     let host = Loader::new(Arc::clone(data), Order::Sequential, plan, options).next().expect("one batch");
     let host = host.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(host.indices.len(), n, "samples of one batch");
-    let tensor = |view: &vit_data::HostView| {
-        Tensor::from_data(TensorData::new(view.pixels.clone(), view.shape), device)
-    };
-    Batch { views: host.views.iter().map(tensor).collect(), host, epoch: 0 }
+    upload(host, 0, device)
 }
