@@ -59,10 +59,11 @@ fn case(scope: &Scope, plan: ViewPlan) -> Result<Case, Error> {
         }
         epoch += 1;
         for index in 0..data.len() {
-            let sample = data.sample(index)?;
+            let stream_of = |view| Seed(0).stream("view", &[epoch, index as u64, view as u64]);
+            let sample =
+                data.sample_rows(index, &|width, height| plan.rows_seen(width, height, stream_of))?;
             for (view, spec) in plan.views.iter().enumerate() {
-                let mut stream = Seed(0).stream("view", &[epoch, index as u64, view as u64]);
-                std::hint::black_box(cut(&sample.picture, spec, &mut stream));
+                std::hint::black_box(cut(&sample.picture, spec, &mut stream_of(view)));
             }
         }
         Ok(Vec::new())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vit_core::weights::{Framing, InputTransform, Interpolation};
 use vit_data::transform::{Filter, Normalize};
 use vit_data::{
-    Crop, DataError, Dataset, Frame, Offers, Sample, Split, Unreadable, ViewPlan, ViewSpec,
+    Crop, DataError, Dataset, Frame, Offers, RowsSeen, Sample, Split, Unreadable, ViewPlan, ViewSpec,
     spread_over_classes, tolerate,
 };
 use vit_features::{Passage, Role};
@@ -272,6 +272,10 @@ impl Dataset for Subset {
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
         self.whole.sample(self.indices[index])
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
+        self.whole.sample_rows(self.indices[index], n_rows)
     }
 
     fn unreadable(&self) -> Vec<Unreadable> {

@@ -38,6 +38,9 @@ pub struct Offers {
     pub queries: bool,
 }
 
+/// How many rows of a picture, from the top, are looked at: a function of its width and height in pixels.
+pub type RowsSeen<'a> = &'a dyn Fn(usize, usize) -> usize;
+
 /// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
 pub trait Dataset: Send + Sync {
     /// The name shown in reports, for example `part-shapes:test`.
@@ -81,6 +84,17 @@ pub trait Dataset: Send + Sync {
     /// # Panics
     /// When `index >= len()`.
     fn sample(&self, index: usize) -> Result<Sample, DataError>;
+    /// Reads sample `index` for views that look at the first rows of its picture only, as many as `n_rows` says; what is read of
+    /// the rows below may be black, and damage there may go unnoticed.
+    ///
+    /// # Errors
+    /// As [`Dataset::sample`].
+    ///
+    /// # Panics
+    /// As [`Dataset::sample`].
+    fn sample_rows(&self, index: usize, _n_rows: RowsSeen) -> Result<Sample, DataError> {
+        self.sample(index)
+    }
     /// The samples that could not be read so far and were replaced, by index; none where one stops the reading, as
     /// it does unless [`tolerate`](crate::tolerate) allows some.
     fn unreadable(&self) -> Vec<Unreadable> {

@@ -2,9 +2,9 @@
 
 use std::{fs, io::Cursor, path::Path};
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation};
 
-use crate::{DataError, Image, error::PICTURE};
+use crate::{DataError, Image, RowsSeen, error::PICTURE, jpeg};
 
 /// The most pixels decoded; Pillow refuses beyond it too. A file of a few bytes can claim four billion.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -28,8 +28,24 @@ const MAX_PIXELS: u64 = 178_956_970;
 /// # Errors
 /// When the file cannot be read, is none of the three, is damaged or cut short, or has more than 178,956,970 pixels.
 pub(crate) fn decode_file(path: &Path) -> Result<Image, DataError> {
+    decode_rows(path, &all)
+}
+
+/// Every row of a picture.
+fn all(_width_px: usize, height_px: usize) -> usize {
+    height_px
+}
+
+/// Decodes the first rows of a picture, as many as `n_rows(width_px, height_px)` says of its size as shown.
+///
+/// The picture keeps its size; rows beyond are black or what they are. Rows are saved where the format allows: in a jpeg that is
+/// neither progressive nor turned on its side. Those decoded are equal to those of [`decode_file`], bit by bit.
+///
+/// # Errors
+/// As [`decode_file`]; damage below the rows that are decoded is not noticed, but for a missing end.
+pub(crate) fn decode_rows(path: &Path, n_rows: RowsSeen) -> Result<Image, DataError> {
     let bytes = fs::read(path).map_err(|source| DataError::Io { source, path: path.to_owned() })?;
-    decode(bytes).map_err(|(expected, found)| DataError::Malformed {
+    decode(bytes, n_rows).map_err(|(expected, found)| DataError::Malformed {
         what: PICTURE,
         expected: expected.into(),
         found,
@@ -40,51 +56,43 @@ pub(crate) fn decode_file(path: &Path) -> Result<Image, DataError> {
 /// What was expected and what was found instead.
 type Refusal = (&'static str, String);
 
-fn decode(bytes: Vec<u8>) -> Result<Image, Refusal> {
-    let refused =
-        |error: image::ImageError| ("a png, jpeg or webp file that can be decoded", error.to_string());
+fn decode(bytes: Vec<u8>, n_rows: RowsSeen) -> Result<Image, Refusal> {
+    let refused = |error: ImageError| ("a png, jpeg or webp file that can be decoded", error.to_string());
     if bytes.is_empty() {
         return Err(("a png, jpeg or webp file that can be decoded", "an empty file".into()));
     }
-    if image::guess_format(&bytes).ok() == Some(ImageFormat::Jpeg) && !jpeg_ends(&bytes) {
+    let is_jpeg = image::guess_format(&bytes).ok() == Some(ImageFormat::Jpeg);
+    if is_jpeg && !jpeg::ends(&bytes) {
         return Err(("a jpeg with its end", format!("a file cut short after {} bytes", bytes.len())));
     }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut decoder = reader.map_err(|error| refused(error.into()))?.into_decoder().map_err(refused)?;
+    let mut shortened = None;
+    let mut decoder = open(&bytes).map_err(refused)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(("at most 178956970 pixels", format!("{width} × {height}")));
     }
     let orientation = decoder.orientation().map_err(refused)?;
+    // Where the rows of the file are those that are shown.
+    let is_upright = matches!(orientation, Orientation::NoTransforms | Orientation::FlipHorizontal);
+    if is_jpeg && is_upright {
+        shortened = jpeg::shortened(&bytes, n_rows(width as usize, height as usize));
+    }
+    if let Some(shortened) = &shortened {
+        decoder = open(shortened).map_err(refused)?;
+    }
     let mut decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
     decoded.apply_orientation(orientation);
     let rgb = decoded.into_rgb8();
     let (width_px, height_px) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Image { width_px, height_px, rgb: rgb.into_raw() })
+    let mut rgb = rgb.into_raw();
+    let height_px = if shortened.is_some() { height as usize } else { height_px };
+    rgb.resize(3 * width_px * height_px, 0);
+    Ok(Image { width_px, height_px, rgb })
 }
 
-/// Whether the scans of a jpeg end with its end marker: the decoder fills what is missing with gray and says nothing.
-///
-/// Segments are stepped over by their lengths, so that the end of a thumbnail inside one is not taken for it.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start marker
-    while at + 1 < bytes.len() {
-        // What lies between are coded pixels.
-        match memchr::memchr(0xff, &bytes[at..]) {
-            Some(further) => at += further,
-            None => return false,
-        }
-        match bytes.get(at + 1) {
-            Some(0xd9) => return true,
-            Some(0xff) => at += 1,                      // padding
-            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 2, // a coded 255, and markers without a segment
-            Some(_) if at + 3 < bytes.len() => {
-                at += 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
-            }
-            _ => return false,
-        }
-    }
-    false
+/// A decoder by the content of a file.
+fn open(bytes: &[u8]) -> Result<impl ImageDecoder, ImageError> {
+    ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()
 }
 
 #[cfg(test)]
@@ -120,7 +128,7 @@ mod tests {
     const CLEAR_WEBP: &str = "524946461c000000574542505650384c100000002f0140001007509ed296220211d1ff00";
 
     fn pixels(bytes: Vec<u8>) -> Vec<[u8; 3]> {
-        let image = decode(bytes).expect("decodes");
+        let image = decode(bytes, &all).expect("decodes");
         assert_eq!(image.rgb.len(), 3 * image.width_px * image.height_px);
         image.rgb.chunks(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
     }
@@ -205,7 +213,7 @@ mod tests {
             (7, (8, 16), false),
             (8, (8, 16), false),
         ] {
-            let shown = decode(turned(orientation)).expect("decodes");
+            let shown = decode(turned(orientation), &all).expect("decodes");
             assert_eq!((shown.width_px, shown.height_px), size, "{orientation}");
             let (first, last) = (shown.rgb[0], shown.rgb[shown.rgb.len() - 1]);
             assert_eq!((first < 20, last > 235), (black_first, black_first), "{orientation}");
@@ -215,9 +223,9 @@ mod tests {
     #[test]
     fn files_that_are_cut_short_or_no_pictures_are_refused() {
         let whole = turned(1);
-        assert!(jpeg_ends(&whole) && jpeg_ends(&from_hex(GRAY)));
+        assert!(jpeg::ends(&whole) && jpeg::ends(&from_hex(GRAY)));
         for n in [whole.len() - 2, whole.len() / 2, 40] {
-            let (expected, found) = decode(whole[..n].to_vec()).expect_err("is refused");
+            let (expected, found) = decode(whole[..n].to_vec(), &all).expect_err("is refused");
             assert!(
                 expected.contains("with its end") && found.contains(&n.to_string()),
                 "{expected}; {found}"
@@ -226,7 +234,7 @@ mod tests {
         let png = from_hex(PALETTE);
         let cases = [png[..60].to_vec(), from_hex(WEBP)[..40].to_vec(), b"no picture".to_vec(), Vec::new()];
         for bytes in cases {
-            assert!(decode(bytes).is_err());
+            assert!(decode(bytes, &all).is_err());
         }
         // A header that claims 60,000 × 60,000 px, its checksum right.
         let mut huge = png;
@@ -234,16 +242,46 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&huge[12..29]);
         huge[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        assert!(decode(huge).is_err());
+        assert!(decode(huge, &all).is_err());
+    }
+    /// 40 × 100 px of colors that differ from row to row, and the number of rows from which on all are decoded.
+    const TALL: [(&[u8], usize); 6] = [
+        // Five rows of blocks of 16 px and one more end at 96.
+        (include_bytes!("../tests/jpeg/half-colors.jpg"), 81),
+        (include_bytes!("../tests/jpeg/restarts.jpg"), 81),
+        // Eleven rows of blocks of 8 px and one more end at 96.
+        (include_bytes!("../tests/jpeg/half-colors-across.jpg"), 89),
+        (include_bytes!("../tests/jpeg/full-colors.jpg"), 89),
+        (include_bytes!("../tests/jpeg/gray.jpg"), 89),
+        (include_bytes!("../tests/jpeg/progressive.jpg"), 0),
+    ];
+
+    #[test]
+    fn the_rows_that_are_looked_at_are_those_of_the_whole_picture() {
+        for (bytes, all_from) in TALL {
+            let whole = decode(bytes.to_vec(), &all).expect("decodes");
+            assert_eq!((whole.width_px, whole.height_px), (40, 100));
+            for n_rows in 0..=100 {
+                let some = |width_px: usize, height_px: usize| {
+                    assert_eq!((width_px, height_px), (40, 100));
+                    n_rows
+                };
+                let found = decode(bytes.to_vec(), &some).expect("decodes");
+                assert_eq!((found.width_px, found.height_px), (40, 100));
+                assert_eq!(found.rgb.len(), whole.rgb.len());
+                assert!(found.rgb[..120 * n_rows] == whole.rgb[..120 * n_rows], "{n_rows} rows");
+                let is_black = found.rgb[120 * 99..].iter().all(|&value| value == 0);
+                assert_eq!(is_black, n_rows < all_from, "{n_rows} rows");
+            }
+        }
     }
 
     #[test]
-    fn the_end_of_a_thumbnail_is_not_the_end() {
-        // Start, a segment of 6 bytes that holds an end marker, a scan, and nothing.
-        let mut bytes =
-            vec![0xff, 0xd8, 0xff, 0xe1, 0, 6, 0xff, 0xd9, 1, 2, 0xff, 0xda, 0, 2, 0x11, 0xff, 0x00];
-        assert!(!jpeg_ends(&bytes));
-        bytes.extend([0xff, 0xd9]);
-        assert!(jpeg_ends(&bytes));
+    fn a_picture_on_its_side_is_decoded_whole() {
+        let none = |_: usize, _: usize| 0;
+        for orientation in 3..=8 {
+            let whole = decode(turned(orientation), &all).expect("decodes");
+            assert_eq!(decode(turned(orientation), &none).expect("decodes").rgb, whole.rgb);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod decode;
 mod error;
 mod folder;
 mod ids;
+mod jpeg;
 mod listing;
 mod loader;
 mod on_grid;
@@ -20,7 +21,7 @@ mod view;
 pub mod datasets;
 pub mod transform;
 
-pub use dataset::{Dataset, DatasetEntry, Offers, Opened, Split, open};
+pub use dataset::{Dataset, DatasetEntry, Offers, Opened, RowsSeen, Split, open};
 pub use error::DataError;
 pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
 pub use order::{Order, epoch_order, spread_over_classes};

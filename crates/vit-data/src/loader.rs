@@ -329,7 +329,11 @@ impl Work {
             truths: Vec::with_capacity(n),
         };
         for (row, &index) in indices.iter().enumerate() {
-            let sample = self.dataset.sample(index)?;
+            let stream_of = |view_idx| {
+                self.options.seed.stream("view", &[self.options.epoch, index as u64, view_idx as u64])
+            };
+            let n_rows = |width_px, height_px| self.plan.rows_seen(width_px, height_px, stream_of);
+            let sample = self.dataset.sample_rows(index, &n_rows)?;
             if matches!(sample.picture, Picture::Normalized { .. }) && self.plan.changes_bytes() {
                 return Err(DataError::Usage {
                     expected: "8-bit images where views jitter, turn gray, blur or solarize".into(),
@@ -337,11 +341,9 @@ impl Work {
                 });
             }
             for (view_idx, (spec, view)) in self.plan.views.iter().zip(&mut part.views).enumerate() {
-                let counters = [self.options.epoch, index as u64, view_idx as u64];
-                let mut stream = self.options.seed.stream("view", &counters);
                 let n_values = 3 * spec.size_px * spec.size_px;
                 let into = &mut view.pixels[row * n_values..(row + 1) * n_values];
-                view.boxes.push(view::cut_into(&sample.picture, spec, &mut stream, into));
+                view.boxes.push(view::cut_into(&sample.picture, spec, &mut stream_of(view_idx), into));
             }
             part.labels.push(sample.truth.label);
             part.ids.push(sample.id);

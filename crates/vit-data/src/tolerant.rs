@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{DataError, Dataset, Frame, Offers, Sample};
+use crate::{DataError, Dataset, Frame, Offers, RowsSeen, Sample};
 
 /// A sample that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,16 +110,20 @@ impl Dataset for Tolerant {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.sample_rows(index, &|_, height_px| height_px)
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
         // Another frame or another side of a pair is no stand-in: the group would lie.
         if self.dataset.group(index).is_some() {
-            return self.dataset.sample(index);
+            return self.dataset.sample_rows(index, n_rows);
         }
         let label = self.label(index);
         let n = self.len();
         let after = (1..n).map(|step| (index + step) % n).filter(|&other| self.label(other) == label);
         let mut last = None;
         for candidate in std::iter::once(index).chain(after) {
-            match self.dataset.sample(candidate) {
+            match self.dataset.sample_rows(candidate, n_rows) {
                 Ok(mut sample) => {
                     // What stands in for another sample asks nothing of its own.
                     sample.truth.query = sample.truth.query.filter(|_| candidate == index);

@@ -43,6 +43,23 @@ impl ViewPlan {
     pub fn changes_bytes(&self) -> bool {
         self.views.iter().any(ViewSpec::changes_bytes)
     }
+
+    /// How many rows of a picture, from the top, the views look at: down to the lowest edge of random crops, and all where
+    /// another crop is among them.
+    ///
+    /// # Arguments
+    /// - `stream_of`: the stream that [`cut`] is given for the view of that place in the plan
+    pub fn rows_seen(&self, width_px: usize, height_px: usize, stream_of: impl Fn(usize) -> Stream) -> usize {
+        let lowest = |(view_idx, spec): (usize, &ViewSpec)| match spec.crop {
+            Crop::RandomResized { scale, ratio } => {
+                let stream = &mut stream_of(view_idx);
+                let kept = transform::random_resized_crop(width_px, height_px, scale, ratio, stream);
+                kept.top_px + kept.height_px
+            }
+            Crop::Whole | Crop::Padded | Crop::Center { .. } => height_px,
+        };
+        self.views.iter().enumerate().map(lowest).max().unwrap_or(height_px)
+    }
 }
 
 /// One view; the fields stand in the order in which they are applied, but for the flip, which comes with the crop.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, Dataset, DatasetEntry, Offers, Picture, Sample, Seed, Split, Truth,
-    decode::decode_file,
+    DataError, Dataset, DatasetEntry, Offers, Picture, RowsSeen, Sample, Seed, Split, Truth,
+    decode::decode_rows,
     listing::{EXTENSIONS, entries},
     split::stratified_split,
 };
@@ -186,10 +186,14 @@ impl Dataset for ImageFolder {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.sample_rows(index, &|_, height_px| height_px)
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
         let file = &self.files[index];
         let parts: Vec<_> = file.path.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Sample {
-            picture: Picture::Image(decode_file(&self.root.join(&file.path))?),
+            picture: Picture::Image(decode_rows(&self.root.join(&file.path), n_rows)?),
             truth: Truth { label: file.label, ..Truth::default() },
             id: parts.join("/"),
         })
@@ -199,8 +203,9 @@ impl Dataset for ImageFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Crop, Loader, LoaderOptions, Order, ViewPlan, ViewSpec, cut, transform::Normalize};
     use image::{ImageBuffer, Rgb};
-    use std::fs;
+    use std::{fs, sync::Arc};
     use tempfile::TempDir;
 
     fn tree(files: &[&str]) -> TempDir {
@@ -304,5 +309,28 @@ mod tests {
         let data = open_in(&dir, Split::All).expect("opens");
         let message = data.sample(0).expect_err("is refused").to_string();
         assert!(message.starts_with("malformed picture") && message.ends_with("1.png"), "{message}");
+    }
+    #[test]
+    fn crops_of_a_jpeg_decoded_as_far_as_they_need_are_those_of_the_whole() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::write(dir.path().join("tall.jpg"), include_bytes!("../../tests/jpeg/half-colors.jpg"))
+            .expect("writes");
+        let data: Arc<dyn Dataset> = Arc::from(open_in(&dir, Split::All).expect("opens"));
+        let whole = data.sample(0).expect("reads").picture;
+        let crop = Crop::RandomResized { scale: (0.05, 0.4), ratio: (0.75, 4.0 / 3.0) };
+        let plan = ViewPlan { views: vec![ViewSpec::plain(crop, 16, Normalize::HALF); 2] };
+        let mut n_saved = 0;
+        for epoch in 0..20 {
+            let stream_of = |view_idx: usize| Seed(3).stream("view", &[epoch, 0, view_idx as u64]);
+            n_saved += usize::from(plan.rows_seen(40, 100, stream_of) <= 80);
+            let options = LoaderOptions { seed: Seed(3), epoch, ..LoaderOptions::default() };
+            let mut batches = Loader::new(Arc::clone(&data), Order::Sequential, plan.clone(), options);
+            let batch = batches.next().expect("a batch").expect("reads");
+            for (view_idx, view) in batch.views.iter().enumerate() {
+                let expected = cut(&whole, &plan.views[view_idx], &mut stream_of(view_idx));
+                assert!(view.pixels == expected.pixels && view.boxes == [expected.crop_from_image]);
+            }
+        }
+        assert!((1..20).contains(&n_saved), "{n_saved} of 20 pictures end above the last rows");
     }
 }
