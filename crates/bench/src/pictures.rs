@@ -10,6 +10,8 @@ use vit_data::transform::{Blur, Jitter, Normalize, Solarize};
 use vit_data::{Crop, Seed, Split, ViewPlan, ViewSpec, cut};
 
 const N_PICTURES: usize = 8;
+/// How often all are read and cut in one measurement: a few milliseconds after a pause say more of the pause.
+const N_ROUNDS: u64 = 8;
 const WIDTH: usize = 500;
 const HEIGHT: usize = 375;
 
@@ -57,13 +59,15 @@ fn case(scope: &Scope, plan: ViewPlan) -> Result<Case, Error> {
         if std::mem::take(&mut first) {
             return Ok(vec![centers(&*data)?]);
         }
-        epoch += 1;
-        for index in 0..data.len() {
-            let stream_of = |view| Seed(0).stream("view", &[epoch, index as u64, view as u64]);
-            let sample =
-                data.sample_rows(index, &|width, height| plan.rows_seen(width, height, stream_of))?;
-            for (view, spec) in plan.views.iter().enumerate() {
-                std::hint::black_box(cut(&sample.picture, spec, &mut stream_of(view)));
+        for _ in 0..N_ROUNDS {
+            epoch += 1;
+            for index in 0..data.len() {
+                let stream_of = |view| Seed(0).stream("view", &[epoch, index as u64, view as u64]);
+                let n_rows = |width, height| plan.rows_seen(width, height, stream_of);
+                let sample = data.sample_rows(index, &n_rows)?;
+                for (view, spec) in plan.views.iter().enumerate() {
+                    std::hint::black_box(cut(&sample.picture, spec, &mut stream_of(view)));
+                }
             }
         }
         Ok(Vec::new())

@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn patches_that_are_alike_have_the_loss_of_one() {
+        // Anchor E2: two classes, logits 0.1 apart on both sides, so p = σ(0.1 / 0.1) = 0.731059 for the teacher and
+        // σ(0.1 / 0.2) = 0.622459 for the student: −p ln q − (1 − p) ln(1 − q) = 0.608548 for each of the three patches.
+        let logits = || tensor(vec![0.1, 0.2, 0.2, 0.3, 0.3, 0.4], [3, 2]);
+        let masked = MaskedRows::of(&[true, true, true, false], 2);
+        let targets = centered_targets(logits(), &Tensor::zeros([1, 2], &vit_ops::cpu_device()), 0.1);
+        let found = scalar(masked_patch_loss(logits(), targets, &masked, 0.2));
+        assert!((found - 0.608548).abs() < 1e-6, "{found}");
+    }
+
+    #[test]
     fn an_image_without_masked_patches_counts_as_zero() {
         let masked = MaskedRows::of(&[false, false, true, true], 2);
         assert_eq!(masked, MaskedRows { rows: vec![2, 3], weights: vec![0.25, 0.25] });

@@ -63,7 +63,7 @@ pub(crate) const ROWS: [Row; 14] = [
         n_threads: Some(1),
         ..row(
             "jpeg-mae",
-            "8 JPEG files of 500 × 375 px to MAE's view, one thread",
+            "64 JPEG files of 500 × 375 px to MAE's view, one thread",
             "Pillow and torchvision",
             2.0,
             0.03,
