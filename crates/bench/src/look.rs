@@ -8,6 +8,8 @@ use vit_data::{DataError, Dataset, Image, Offers, Picture, Sample, Truth, ViewPl
 use vit_features::{Findings, Lab, Layers, Passage, Role, Shapes, Source, observe};
 
 const SIDE_PX: usize = 224;
+/// Images in one forward. The groups of CKA are of 64, whatever this is; fewer at once take less memory and no more time.
+const BATCH: usize = 32;
 
 /// Pictures of bytes that lie in memory.
 struct InMemory(Vec<Image>);
@@ -63,7 +65,7 @@ fn case(
         let mut studies = vec![(row.open)(&options, &shapes)?];
         let plan = ViewPlan::whole(SIDE_PX, Normalize::HALF);
         let (source, n_threads) = (Source::Model(&model), rayon_threads());
-        let lab = Lab { source, plan, batch: 64, n_threads, device: device.clone(), shelf: None };
+        let lab = Lab { source, plan, batch: BATCH, n_threads, device: device.clone(), shelf: None };
         let passage = Passage {
             role: Role::Test,
             data: Arc::clone(&data),
