@@ -173,41 +173,37 @@ fn interval_words(pair: &Difference) -> String {
     pair.low_high.map_or(String::new(), |(low, high)| format!(" (95 %: {} to {})", signed(low), signed(high)))
 }
 
-/// Every model's best layer by every probe, beside one another.
+/// Every model's best layer by every probe: bars of one probe stand together, for they can be compared.
 pub(super) fn bars(material: &Material) -> Option<Figure> {
-    let mut labels: Vec<String> = material.models.iter().map(|(name, _)| name.clone()).collect();
-    labels.push("chance".into());
+    let is_answered =
+        |probe: &str| material.models.iter().any(|(name, _)| material.score(name, probe).is_some());
+    let asked: Vec<_> = material.probes.iter().filter(|probe| is_answered(probe.name)).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let label = |name: &str| format!("{} ({})", display_name(name), material.metric_words(name));
+    let labels = asked.iter().map(|probe| label(probe.name)).collect();
     let mut series = Vec::new();
-    for probe in &material.probes {
+    for (name, _) in &material.models {
         let (mut points, mut low_high) = (Vec::new(), Vec::new());
-        for (place, (name, _)) in material.models.iter().enumerate() {
+        for (place, probe) in asked.iter().enumerate() {
             let Some(score) = material.score(name, probe.name) else { continue };
             points.push((place as f64, score.mean));
             low_high.push(score.low_high.unwrap_or((score.mean, score.mean)));
         }
-        if points.is_empty() {
-            continue;
-        }
-        if let Some(chance) = material.chance_of(probe.name) {
-            points.push((material.models.len() as f64, chance));
-            low_high.push((chance, chance));
-        }
-        series.push(Series::new(display_name(probe.name), points).band(low_high));
-    }
-    if series.is_empty() {
-        return None;
-    }
-    let mut words: Vec<String> = Vec::new();
-    for word in material.probes.iter().map(|probe| material.metric_words(probe.name)) {
-        if !words.contains(&word) {
-            words.push(word);
+        if !points.is_empty() {
+            series.push(Series::new(name.clone(), points).band(low_high));
         }
     }
-    let y_label = format!("{} on the test side, best layer", words.join(", "));
-    let caption = "Longer is better; whiskers are 95 % intervals. What a bar has beyond the untrained model and beyond \
-                   raw pixels was learned. The best layer of every model is chosen on held-out training samples. Bars of \
-                   different probes ask different things: which of them is longer says nothing.";
-    let data = FigureData::Bar { labels, series, y_label };
+    let chance = |(place, probe): (usize, &&Info)| Some((place as f64, material.chance_of(probe.name)?));
+    let chance: Vec<(f64, f64)> = asked.iter().enumerate().filter_map(chance).collect();
+    if !chance.is_empty() {
+        series.push(Series::new("chance", chance));
+    }
+    let caption = "A group for each question, a bar for each model. Longer is better; whiskers are 95 % intervals. What a bar \
+                   has beyond the untrained model and beyond raw pixels was learned. The best layer of every model is chosen \
+                   on held-out training samples. Different questions have different scales: compare bars within a group.";
+    let data = FigureData::Bar { labels, series, y_label: "score on the test side, best layer".into() };
     Some(Figure::new("best_layers", "Every model at its best layer", caption, data))
 }
 
