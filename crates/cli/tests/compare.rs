@@ -120,6 +120,15 @@ fn compare_trains_asks_and_writes_one_offline_page_and_resume_gives_the_same() {
         let name = format!("{probe}_best_layers");
         assert!(tables.iter().any(|table| table["name"] == name.as_str()), "{name}");
     }
+    // A group of bars for each question, a color for each model.
+    let figures = report["figures"].as_array().expect("figures");
+    let bars = figures.iter().find(|figure| figure["name"] == "best_layers").expect("bars");
+    let bars = &bars["data"]["bar"];
+    assert_eq!(bars["labels"], serde_json::json!(["kNN (top-1)", "Linear (top-1)"]));
+    let colors: Vec<_> =
+        bars["series"].as_array().expect("series").iter().map(|one| one["name"].as_str()).collect();
+    let models = ["raw-pixels", "untrained", "untrained-mae", "supervised", "mae", "chance"];
+    assert!(models.iter().all(|model| colors.contains(&Some(model))) && colors.len() == 6, "{colors:?}");
     // Four models of two blocks: within each and between each two.
     let pairs = report["metrics"].as_array().expect("metrics").iter();
     let pairs = pairs.filter(|m| m["name"] == "cka_full").map(|m| {
