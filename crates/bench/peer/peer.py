@@ -19,6 +19,7 @@ ROW, DIR, THREADS = sys.argv[1], sys.argv[2], int(sys.argv[3])
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
 
 LR, WEIGHT_DECAY, COMPARED = 1e-4, 0.05, 3
+N_ROUNDS = 8  # as in src/pictures.rs
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -270,7 +271,7 @@ def pictures(views):
         if state["first"]:
             state["first"] = False
             return {"centers": torch.stack([center(load(path)) for path in paths])}
-        for path in paths * 8:
+        for path in paths * N_ROUNDS:
             image = load(path)
             for view in plans[views]:
                 view(image)

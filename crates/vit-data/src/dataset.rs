@@ -41,6 +41,11 @@ pub struct Offers {
 /// How many rows of a picture, from the top, are looked at: a function of its width and height in pixels.
 pub type RowsSeen<'a> = &'a dyn Fn(usize, usize) -> usize;
 
+/// Every row of a picture is looked at.
+pub(crate) fn all_rows(_width_px: usize, height_px: usize) -> usize {
+    height_px
+}
+
 /// An indexed collection of samples. `sample(i)` is a pure function of `i`, called from many threads.
 pub trait Dataset: Send + Sync {
     /// The name shown in reports, for example `part-shapes:test`.

@@ -4,7 +4,7 @@ use std::{fs, io::Cursor, path::Path};
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, metadata::Orientation};
 
-use crate::{DataError, Image, RowsSeen, error::PICTURE, jpeg};
+use crate::{DataError, Image, RowsSeen, dataset::all_rows, error::PICTURE, jpeg};
 
 /// The most pixels decoded; Pillow refuses beyond it too. A file of a few bytes can claim four billion.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -28,12 +28,7 @@ const MAX_PIXELS: u64 = 178_956_970;
 /// # Errors
 /// When the file cannot be read, is none of the three, is damaged or cut short, or has more than 178,956,970 pixels.
 pub(crate) fn decode_file(path: &Path) -> Result<Image, DataError> {
-    decode_rows(path, &all)
-}
-
-/// Every row of a picture.
-fn all(_width_px: usize, height_px: usize) -> usize {
-    height_px
+    decode_rows(path, &all_rows)
 }
 
 /// Decodes the first rows of a picture, as many as `n_rows(width_px, height_px)` says of its size as shown.
@@ -128,7 +123,7 @@ mod tests {
     const CLEAR_WEBP: &str = "524946461c000000574542505650384c100000002f0140001007509ed296220211d1ff00";
 
     fn pixels(bytes: Vec<u8>) -> Vec<[u8; 3]> {
-        let image = decode(bytes, &all).expect("decodes");
+        let image = decode(bytes, &all_rows).expect("decodes");
         assert_eq!(image.rgb.len(), 3 * image.width_px * image.height_px);
         image.rgb.chunks(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
     }
@@ -213,7 +208,7 @@ mod tests {
             (7, (8, 16), false),
             (8, (8, 16), false),
         ] {
-            let shown = decode(turned(orientation), &all).expect("decodes");
+            let shown = decode(turned(orientation), &all_rows).expect("decodes");
             assert_eq!((shown.width_px, shown.height_px), size, "{orientation}");
             let (first, last) = (shown.rgb[0], shown.rgb[shown.rgb.len() - 1]);
             assert_eq!((first < 20, last > 235), (black_first, black_first), "{orientation}");
@@ -225,7 +220,7 @@ mod tests {
         let whole = turned(1);
         assert!(jpeg::ends(&whole) && jpeg::ends(&from_hex(GRAY)));
         for n in [whole.len() - 2, whole.len() / 2, 40] {
-            let (expected, found) = decode(whole[..n].to_vec(), &all).expect_err("is refused");
+            let (expected, found) = decode(whole[..n].to_vec(), &all_rows).expect_err("is refused");
             assert!(
                 expected.contains("with its end") && found.contains(&n.to_string()),
                 "{expected}; {found}"
@@ -234,7 +229,7 @@ mod tests {
         let png = from_hex(PALETTE);
         let cases = [png[..60].to_vec(), from_hex(WEBP)[..40].to_vec(), b"no picture".to_vec(), Vec::new()];
         for bytes in cases {
-            assert!(decode(bytes, &all).is_err());
+            assert!(decode(bytes, &all_rows).is_err());
         }
         // A header that claims 60,000 × 60,000 px, its checksum right.
         let mut huge = png;
@@ -242,8 +237,9 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&huge[12..29]);
         huge[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        assert!(decode(huge, &all).is_err());
+        assert!(decode(huge, &all_rows).is_err());
     }
+
     /// 40 × 100 px of colors that differ from row to row, and the number of rows from which on all are decoded.
     const TALL: [(&[u8], usize); 6] = [
         // Five rows of blocks of 16 px and one more end at 96.
@@ -259,7 +255,7 @@ mod tests {
     #[test]
     fn the_rows_that_are_looked_at_are_those_of_the_whole_picture() {
         for (bytes, all_from) in TALL {
-            let whole = decode(bytes.to_vec(), &all).expect("decodes");
+            let whole = decode(bytes.to_vec(), &all_rows).expect("decodes");
             assert_eq!((whole.width_px, whole.height_px), (40, 100));
             for n_rows in 0..=100 {
                 let some = |width_px: usize, height_px: usize| {
@@ -280,7 +276,7 @@ mod tests {
     fn a_picture_on_its_side_is_decoded_whole() {
         let none = |_: usize, _: usize| 0;
         for orientation in 3..=8 {
-            let whole = decode(turned(orientation), &all).expect("decodes");
+            let whole = decode(turned(orientation), &all_rows).expect("decodes");
             assert_eq!(decode(turned(orientation), &none).expect("decodes").rgb, whole.rgb);
         }
     }

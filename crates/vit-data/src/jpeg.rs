@@ -15,13 +15,19 @@ pub(crate) fn ends(bytes: &[u8]) -> bool {
             Some(0xd9) => return true,
             Some(0xff) => at += 1,                      // padding
             Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 2, // a coded 255, and markers without a segment
-            Some(_) if at + 3 < bytes.len() => {
-                at += 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
-            }
-            _ => return false,
+            _ => match u16_at(bytes, at + 2) {
+                Some(n_bytes) => at += 2 + n_bytes,
+                None => return false,
+            },
         }
     }
     false
+}
+
+/// The number in the two bytes at a place; `None` where the file ends before.
+fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let two = bytes.get(at..at + 2)?;
+    Some(usize::from(u16::from_be_bytes([two[0], two[1]])))
 }
 
 /// A file that says it ends a little below its first `n_rows` rows, so that a decoder stops there.
@@ -59,12 +65,12 @@ impl Frame {
                 at += 1; // padding
                 continue;
             }
-            let n_bytes = usize::from(u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]));
+            let n_bytes = u16_at(bytes, at + 2)?;
             let segment = bytes.get(at + 4..at + 2 + n_bytes)?;
             match (marker, &found) {
                 // Sequential, baseline or extended: precision, height, width, the number of colors, and three bytes for each.
                 (0xc0 | 0xc1, None) => {
-                    let height_px = usize::from(u16::from_be_bytes([*segment.get(1)?, *segment.get(2)?]));
+                    let height_px = u16_at(segment, 1)?;
                     let n_colors = usize::from(*segment.get(5)?);
                     let blocks = segment.get(6..6 + 3 * n_colors)?.chunks_exact(3).map(|color| color[1] & 15);
                     let block_px = 8 * usize::from(blocks.max()?.max(1));
@@ -95,6 +101,7 @@ mod tests {
         bytes.extend([0xff, 0xd9]);
         assert!(ends(&bytes));
     }
+
     #[test]
     fn a_scan_for_each_color_is_not_shortened() {
         // Start; a header: 8 bits, 64 × 16 px, three colors in blocks of 8 px; a scan of one color or of all three.

@@ -10,6 +10,7 @@ mod listing;
 mod loader;
 mod on_grid;
 mod order;
+mod plan;
 mod read_at;
 mod region;
 mod sample;
@@ -25,12 +26,13 @@ pub use dataset::{Dataset, DatasetEntry, Offers, Opened, RowsSeen, Split, open};
 pub use error::DataError;
 pub use loader::{HostBatch, HostView, Loader, LoaderOptions};
 pub use order::{Order, epoch_order, spread_over_classes};
+pub use plan::{Crop, ViewPlan, ViewSpec};
 pub use region::Region;
 pub use sample::{Frame, Image, Keypoint, LabelMap, Object, PairSide, Picture, Query, Sample, Truth, VOID};
 pub use seed::{Seed, Stream};
 pub use split::{TrainTest, n_test, stratified_split};
 pub use tolerant::{Unreadable, tolerate};
-pub use view::{Crop, CropBox, View, ViewPlan, ViewSpec, cut, cut_into};
+pub use view::{CropBox, View, cut, cut_into};
 
 /// Every data set that can be named in a URI: one row each.
 pub const DATASETS: &[DatasetEntry] = &[

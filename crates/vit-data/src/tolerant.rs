@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{DataError, Dataset, Frame, Offers, RowsSeen, Sample};
+use crate::{DataError, Dataset, Frame, Offers, RowsSeen, Sample, dataset::all_rows};
 
 /// A sample that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Dataset for Tolerant {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
-        self.sample_rows(index, &|_, height_px| height_px)
+        self.sample_rows(index, &all_rows)
     }
 
     fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {

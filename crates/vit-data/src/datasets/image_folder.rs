@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     DataError, Dataset, DatasetEntry, Offers, Picture, RowsSeen, Sample, Seed, Split, Truth,
+    dataset::all_rows,
     decode::decode_rows,
     listing::{EXTENSIONS, entries},
     split::stratified_split,
@@ -186,7 +187,7 @@ impl Dataset for ImageFolder {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
-        self.sample_rows(index, &|_, height_px| height_px)
+        self.sample_rows(index, &all_rows)
     }
 
     fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
