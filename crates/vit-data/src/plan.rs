@@ -46,7 +46,7 @@ impl ViewPlan {
     /// another crop is among them.
     ///
     /// # Arguments
-    /// - `stream_of`: the stream that [`cut`] is given for the view of that place in the plan
+    /// - `stream_of`: the stream that [`cut`](crate::cut) is given for the view of that place in the plan
     pub fn rows_seen(&self, width_px: usize, height_px: usize, stream_of: impl Fn(usize) -> Stream) -> usize {
         let lowest = |(view_idx, spec): (usize, &ViewSpec)| match spec.crop {
             Crop::RandomResized { scale, ratio } => {
