@@ -19,10 +19,10 @@ const SCRATCH_BYTES: usize = 60 << 20;
 /// What the product packs for one column of a tile, and how many rows it packs beside the tile.
 const PACKED_BYTES_OF_COL: usize = 256 * size_of::<f32>();
 const PACKED_ROWS: usize = 64;
-const MAX_BLOCK_ROWS: usize = 1024;
+const MAX_BLOCK_ROWS: usize = 4096;
 const TILE_COLS: usize = 1024;
-/// Blocks of queries for each thread, where there are queries enough.
-const BLOCKS_OF_THREAD: usize = 4;
+/// Blocks of queries for each thread, where there are queries enough: each block packs the whole bank anew.
+const BLOCKS_OF_THREAD: usize = 2;
 const MIN_BLOCK_ROWS: usize = 64;
 /// Scores that are compared with the threshold at once, before any is looked at alone.
 const LANES: usize = 16;
@@ -370,17 +370,35 @@ impl Best {
 
     /// Offers the scores of bank rows `first`, `first + 1`, ….
     fn offer_all(&mut self, first: usize, scores: &[f32]) {
-        for (lane_idx, lane) in scores.chunks(LANES).enumerate() {
-            if lane.iter().fold(false, |any, &score| any | self.admits(score)) {
-                for (offset, &score) in lane.iter().enumerate() {
-                    if self.admits(score) {
-                        self.keep(Candidate {
-                            score: score + 0.0, // −0 becomes +0, for they tie
-                            index: (first + lane_idx * LANES + offset) as u32,
-                        });
-                    }
-                }
+        let (lanes, rest) = scores.as_chunks::<LANES>();
+        for (first, lane) in (first..).step_by(LANES).zip(lanes) {
+            let mut let_in = self.let_in(lane);
+            while let_in != 0 {
+                let offset = let_in.trailing_zeros() as usize;
+                let_in &= let_in - 1;
+                self.offer(first + offset, lane[offset]);
             }
+        }
+        for (index, &score) in (first + scores.len() - rest.len()..).zip(rest) {
+            self.offer(index, score);
+        }
+    }
+
+    /// The scores that are let in as the threshold stands, a bit each.
+    #[inline(always)]
+    fn let_in(&self, lane: &[f32; LANES]) -> u32 {
+        let mut bits = 0;
+        for (at, &score) in lane.iter().enumerate() {
+            bits |= u32::from(self.admits(score)) << at;
+        }
+        bits
+    }
+
+    #[inline(always)]
+    fn offer(&mut self, index: usize, score: f32) {
+        if self.admits(score) {
+            // −0 becomes +0, for they tie.
+            self.keep(Candidate { score: score + 0.0, index: index as u32 });
         }
     }
 
