@@ -19,7 +19,18 @@ const FORMAT: Step = Step { name: "fmt", command: &["cargo", "fmt", "--all", "--
 const LINTS: [Step; 2] = [
     Step {
         name: "clippy",
-        command: &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        // With the features of the tests, so that what expands macros is built once for both.
+        command: &[
+            "cargo",
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            FURTHER_DEVICES,
+            "--",
+            "-D",
+            "warnings",
+        ],
         environment: &[],
     },
     Step {
