@@ -122,8 +122,8 @@ impl<B: VitBackend> Backward<B, 3> for LinearCurve {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let parents = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
-        let (x, weight, before, curve) = ops.state;
-        let (dx, dw, db) = B::vit_linear_curve_backward(x, weight, before, grad, curve);
+        let (x, weight, kept, curve) = ops.state;
+        let (dx, dw, db) = B::vit_linear_curve_backward(x, weight, kept, grad, curve);
         register::<B, 3>(parents.map(|node| node.map(|node| node.id)), [dx, dw, db], grads);
     }
 }
@@ -290,8 +290,8 @@ impl<B: Backend + VitBackend, C: CheckpointStrategy> VitBackend for Autodiff<B, 
         let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
         match LinearCurve.prepare::<C>(guards).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (before, y) = B::vit_linear_curve_forward(x.clone(), weight.clone(), bias, curve);
-                prep.finish((x, weight, before, curve), y)
+                let (kept, y) = B::vit_linear_curve_forward(x.clone(), weight.clone(), bias, curve);
+                prep.finish((x, weight, kept, curve), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::vit_linear_curve(x, weight, bias, curve)),
         }

@@ -209,7 +209,8 @@ pub trait VitBackend: Backend {
     ) -> FloatTensor<Self> {
         portable::curve::<Self>(portable::linear::<Self>(x, weight, bias), curve)
     }
-    /// `(x·Wᵀ + b, curve(x·Wᵀ + b))`: the first is what the gradient needs.
+    /// `curve(x·Wᵀ + b)`, and before it what its gradient needs, which each backend says for itself: here `x·Wᵀ + b`, on the CPU the slope of
+    /// `curve` there.
     fn vit_linear_curve_forward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -219,16 +220,16 @@ pub trait VitBackend: Backend {
         let before = portable::linear::<Self>(x, weight, bias);
         (before.clone(), portable::curve::<Self>(before, curve))
     }
-    /// Gradients of [`Self::vit_linear_curve`]: `(dx, dW, db)`; `before` is the first of
+    /// Gradients of [`Self::vit_linear_curve`]: `(dx, dW, db)`; `kept` is the first of
     /// [`Self::vit_linear_curve_forward`].
     fn vit_linear_curve_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        before: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         curve: Curve,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let grad = portable::curve_backward::<Self>(before, grad, curve);
+        let grad = portable::curve_backward::<Self>(kept, grad, curve);
         portable::linear_backward::<Self>(x, weight, grad)
     }
     /// A residual connection: `x + factor_b·γ∘branch`, one factor for each image (drop path), γ over the last dimension

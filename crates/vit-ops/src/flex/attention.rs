@@ -5,6 +5,7 @@
 use super::buffer::fill_with;
 use super::linear::{View, matmul};
 use super::simd::{LANES, exp, fold, largest, simd, sum_of_pairs};
+use super::transposed::Transposed;
 use burn::tensor::Shape;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -104,6 +105,8 @@ simd! {
 pub(super) struct Head<'a> {
     q: &'a [f32],
     k: View<'a>,
+    /// The keys again, `[d, t]`: all tiles of queries are multiplied with them.
+    k_turned: Transposed,
     v: View<'a>,
     /// Added to the scores, `[t, t]`.
     bias: Option<&'a [f32]>,
@@ -118,7 +121,8 @@ impl<'a> Head<'a> {
         let slab = |part: usize| &image[part * width + head * d..];
         let view = |part: usize| View::strided(slab(part), t, d, stride);
         let bias = bias.map(|bias| &bias[head * t * t..][..t * t]);
-        Self { q: slab(0), k: view(1), v: view(2), bias, stride, size }
+        let k = view(1);
+        Self { q: slab(0), k, k_turned: Transposed::new(k), v: view(2), bias, stride, size }
     }
 
     fn queries(&self, first: usize, n: usize) -> View<'a> {
@@ -140,7 +144,7 @@ impl<'a> Head<'a> {
     pub(super) fn scores(&self, first: usize, n: usize, out: &mut [f32]) {
         let t = self.size.t;
         let scale = (self.size.d as f32).powf(-0.5);
-        let product = (self.queries(first, n), self.k.transposed());
+        let product = (self.queries(first, n), self.k_turned.view());
         matmul(out, t, product, scale, false, Parallelism::None);
         if let Some(bias) = self.bias {
             add(out, &bias[first * t..]);
@@ -148,9 +152,10 @@ impl<'a> Head<'a> {
     }
 
     /// The probabilities `p` of queries `first..first + n` and their gradient `dp`, each `[n, t]`; `grad` is that of
-    /// the image's merged heads.
+    /// the image's merged heads, `v_turned` the values, `[d, t]`.
     fn probability_gradient(
         &self,
+        v_turned: View,
         head: usize,
         (first, n): (usize, usize),
         grad: &[f32],
@@ -163,7 +168,7 @@ impl<'a> Head<'a> {
         dp.resize(n * t, 0.0);
         self.probabilities(first, n, p);
         let dout = View::strided(&grad[first * width + head * d..], n, d, width);
-        matmul(dp, t, (dout, self.v.transposed()), 1.0, false, Parallelism::None);
+        matmul(dp, t, (dout, v_turned), 1.0, false, Parallelism::None);
     }
 }
 
@@ -226,8 +231,9 @@ pub(super) fn bias_gradient(qkv: &[f32], bias: &[f32], grad: &[f32], size: Size)
     dbias.par_chunks_mut(t * t).enumerate().for_each_init(Scratch::default, |scratch, (head, dbias)| {
         for (image, grad) in qkv.chunks(3 * t * width).zip(grad.chunks(t * width)) {
             let view = Head::new(image, Some(bias), head, size);
+            let v_turned = Transposed::new(view.v);
             for (first, n) in tiles(t) {
-                view.probability_gradient(head, (first, n), grad, scratch);
+                view.probability_gradient(v_turned.view(), head, (first, n), grad, scratch);
                 softmax_backward_rows(&scratch.p, &mut scratch.dp, t);
                 add(&mut dbias[first * t..][..n * t], &scratch.dp);
             }
@@ -242,8 +248,9 @@ fn backward_head(head: &Head, head_idx: usize, grad: &[f32], dqkv: &mut [f32], s
     let (width, stride) = (n_heads * d, head.stride);
     let scale = (d as f32).powf(-0.5);
     let at = |part: usize| part * width + head_idx * d;
+    let v_turned = Transposed::new(head.v);
     for (first, n) in tiles(t) {
-        head.probability_gradient(head_idx, (first, n), grad, scratch);
+        head.probability_gradient(v_turned.view(), head_idx, (first, n), grad, scratch);
         let Scratch { p, dp } = &mut *scratch;
         let dout = View::strided(&grad[first * width + head_idx * d..], n, d, width);
         let later = first > 0;

@@ -13,7 +13,7 @@ pub(super) fn fill_with<S>(
     room: impl Fn() -> S + Sync + Send,
     write: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    begun(n, chunk, zeros, room, write)
+    begun(n, chunk, |_, chunk| zeros(chunk), room, write)
 }
 
 /// [`fill_with`] without room.
@@ -40,65 +40,60 @@ pub(super) fn fill_and_tell<R: Send>(
     (values, told.into_iter().flatten().collect())
 }
 
-/// `n` equal rows.
-pub(super) fn repeat(row: &[f32], n: usize) -> Vec<f32> {
-    rows_upon(row, n, 64, |_, _| {})
-}
-
-/// Rows that begin as copies of `row`, `n` of them; `write` gets every block of `block` rows.
-pub(super) fn rows_upon(
-    row: &[f32],
-    n: usize,
-    block: usize,
-    write: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let begin = |chunk: &mut [MaybeUninit<f32>]| copies(row, chunk);
-    begun(n * row.len(), block * row.len(), begin, || (), |(), at, chunk| write(at, chunk))
-}
+/// Room for values that are still to be set.
+pub(super) type Unset = [MaybeUninit<f32>];
 
 /// Sets a chunk to zeros.
-pub(super) fn zeros(chunk: &mut [MaybeUninit<f32>]) {
+pub(super) fn zeros(chunk: &mut Unset) -> &mut [f32] {
     chunk.fill(MaybeUninit::new(0.0));
+    // SAFETY: every value was just set.
+    unsafe { set(chunk) }
 }
 
-/// Sets a chunk of whole rows to copies of `row`.
-pub(super) fn copies(row: &[f32], chunk: &mut [MaybeUninit<f32>]) {
-    assert_eq!(chunk.len() % row.len().max(1), 0, "whole rows");
-    for into in chunk.chunks_exact_mut(row.len().max(1)) {
-        for (into, &value) in into.iter_mut().zip(row) {
-            into.write(value);
-        }
+/// Writes a chunk piece by piece, `piece` values each, which hold zeros that are still in the nearest cache; `write` gets where a piece
+/// starts.
+pub(super) fn in_pieces(
+    chunk: &mut Unset,
+    piece: usize,
+    mut write: impl FnMut(usize, &mut [f32]),
+) -> &mut [f32] {
+    for (at, into) in chunk.chunks_mut(piece).enumerate() {
+        write(at * piece, zeros(into));
     }
+    // SAFETY: the pieces cover the chunk, and every value of each was set to zero before it was written.
+    unsafe { set(chunk) }
 }
 
-/// Two buffers at once: the chunks of the same number go to one call of `write`, each begun by its `begin`, which sets
-/// every value.
+/// Two buffers at once: the chunks of the same number go to one call of `write`, which sets all their values and gives both back.
 ///
 /// # Panics
-/// When they have not the same number of chunks.
+/// When they have not the same number of chunks, or `write` gives back anything but what it got.
 pub(super) fn fill_two(
     (n_first, chunk_first): (usize, usize),
     (n_second, chunk_second): (usize, usize),
-    begin_first: impl Fn(&mut [MaybeUninit<f32>]) + Sync,
-    begin_second: impl Fn(&mut [MaybeUninit<f32>]) + Sync,
-    write: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    write: impl for<'a> Fn(usize, [&'a mut Unset; 2]) -> [&'a mut [f32]; 2] + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let (chunk_first, chunk_second) = (chunk_first.max(1), chunk_second.max(1));
     assert_eq!(n_first.div_ceil(chunk_first), n_second.div_ceil(chunk_second), "chunks of two buffers");
     let (mut first, mut second) = (Vec::with_capacity(n_first), Vec::with_capacity(n_second));
-    first.spare_capacity_mut()[..n_first]
-        .par_chunks_mut(chunk_first)
-        .zip(second.spare_capacity_mut()[..n_second].par_chunks_mut(chunk_second))
-        .enumerate()
-        .with_max_len(1)
-        .for_each(|(at, (first, second))| {
-            begin_first(first);
-            begin_second(second);
-            // SAFETY: both were just set, and a set `MaybeUninit<f32>` is an `f32`.
-            let (first, second) = unsafe { (set(first), set(second)) };
-            write(at, first, second);
-        });
-    // SAFETY: the chunks cover all values of both, each set by its `begin`.
+    let one = |(at, (first, second)): (usize, (&mut Unset, &mut Unset))| {
+        let given = [&*first, &*second].map(|chunk| (chunk.as_ptr().cast(), chunk.len()));
+        let set = write(at, [first, second]).map(|chunk| (chunk.as_ptr(), chunk.len()));
+        assert!(set == given, "what is given back is what was to be written");
+    };
+    let spare_first = &mut first.spare_capacity_mut()[..n_first];
+    let spare_second = &mut second.spare_capacity_mut()[..n_second];
+    if hands() == 1 {
+        spare_first
+            .chunks_mut(chunk_first)
+            .zip(spare_second.chunks_mut(chunk_second))
+            .enumerate()
+            .for_each(one);
+    } else {
+        let chunks = spare_first.par_chunks_mut(chunk_first).zip(spare_second.par_chunks_mut(chunk_second));
+        chunks.enumerate().with_max_len(1).for_each(one);
+    }
+    // SAFETY: the chunks cover all values of both; each was given back as values, which `write` can only have from setting them.
     unsafe {
         first.set_len(n_first);
         second.set_len(n_second);
@@ -106,29 +101,41 @@ pub(super) fn fill_two(
     (first, second)
 }
 
+/// A buffer of `n` values whose chunks `write` sets and gives back.
+///
+/// # Panics
+/// When `write` gives back anything but what it got.
+pub(super) fn fill_unset(
+    n: usize,
+    chunk: usize,
+    write: impl for<'a> Fn(usize, &'a mut Unset) -> &'a mut [f32] + Sync,
+) -> Vec<f32> {
+    begun(n, chunk, write, || (), |(), _, _| {})
+}
+
 /// The same room as values.
 ///
 /// # Safety
 /// Every value must have been set.
-unsafe fn set(chunk: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+pub(super) unsafe fn set(chunk: &mut Unset) -> &mut [f32] {
     // SAFETY: the caller vouches for the values; the layout of both types is the same.
     unsafe { &mut *(std::ptr::from_mut(chunk) as *mut [f32]) }
 }
 
-/// Each chunk is begun by `begin`, which sets every value, and then written.
+/// Each chunk is begun by `begin`, which sets every value and gives the chunk back, and then written.
 fn begun<S>(
     n: usize,
     chunk: usize,
-    begin: impl Fn(&mut [MaybeUninit<f32>]) + Sync,
+    begin: impl for<'a> Fn(usize, &'a mut Unset) -> &'a mut [f32] + Sync,
     room: impl Fn() -> S + Sync + Send,
     write: impl Fn(&mut S, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let mut values: Vec<f32> = Vec::with_capacity(n);
     let spare = &mut values.spare_capacity_mut()[..n];
-    let one = |room: &mut S, (at, chunk): (usize, &mut [MaybeUninit<f32>])| {
-        begin(chunk);
-        // SAFETY: `begin` has set every value of the chunk, and a set `MaybeUninit<f32>` is an `f32`.
-        let chunk = unsafe { set(chunk) };
+    let one = |room: &mut S, (at, chunk): (usize, &mut Unset)| {
+        let given = (chunk.as_ptr().cast(), chunk.len());
+        let chunk = begin(at, chunk);
+        assert!((chunk.as_ptr(), chunk.len()) == given, "what is given back is what was to be written");
         write(room, at, chunk);
     };
     let chunk = chunk.max(1);
@@ -140,7 +147,7 @@ fn begun<S>(
     } else {
         spare.par_chunks_mut(chunk).enumerate().with_max_len(1).for_each_init(&room, one);
     }
-    // SAFETY: the chunks cover all `n` values, each set by `begin`.
+    // SAFETY: the chunks cover all `n` values; each was given back as values, which `begin` can only have from setting them.
     unsafe { values.set_len(n) };
     values
 }
@@ -169,25 +176,26 @@ mod tests {
 
     #[test]
     fn two_buffers_are_written_together() {
-        let (first, second) = fill_two(
-            (5, 2),
-            (3, 1),
-            zeros,
-            |chunk| copies(&[7.0], chunk),
-            |at, first, second| {
-                assert_eq!(second, [7.0]);
-                first.fill(at as f32);
-                second[0] = first.len() as f32;
-            },
-        );
+        let (first, second) = fill_two((5, 2), (3, 1), |at, [first, second]| {
+            let (first, second) = (zeros(first), zeros(second));
+            assert_eq!(second, [0.0]);
+            first.fill(at as f32);
+            second[0] = first.len() as f32;
+            [first, second]
+        });
         assert_eq!((first, second), (vec![0., 0., 1., 1., 2.], vec![2., 2., 1.]));
     }
 
     #[test]
-    fn rows_are_repeated() {
-        let rows = repeat(&[1.0, 2.0, 3.0], 130);
-        assert_eq!(rows.len(), 390);
-        assert!(rows.chunks(3).all(|row| row == [1.0, 2.0, 3.0]));
-        assert!(repeat(&[], 3).is_empty() && repeat(&[1.0], 0).is_empty());
+    #[should_panic(expected = "what is given back")]
+    fn a_chunk_that_is_not_given_back_is_not_taken_for_set() {
+        fill_unset(8, 4, |_, chunk| &mut zeros(chunk)[1..]);
+    }
+
+    #[test]
+    fn pieces_are_written_in_their_places() {
+        let write = |at, piece: &mut [f32]| piece.iter_mut().for_each(|value| *value += at as f32);
+        let values = fill_unset(7, 5, |_, chunk| in_pieces(chunk, 2, write));
+        assert_eq!(values, [0., 0., 2., 2., 4., 0., 0.]);
     }
 }

@@ -68,20 +68,40 @@ pub(super) fn gated_backward(x: &[f32], grad: &[f32], gate: Gate) -> Vec<f32> {
     })
 }
 
-/// An activation of one thread's values.
-pub(super) fn curve_into(x: &[f32], y: &mut [f32], curve: Curve) {
-    match curve {
-        Curve::Gelu => gelu_into(x, y),
-        Curve::Gated(Gate { linear, cubic }) => gated_into(x, y, linear as f32, cubic as f32),
+simd! {
+    fn gelu_with_slope(x: &mut [f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            let (cdf, density) = normal(*x);
+            *y = *x * cdf;
+            *x = cdf + *x * density;
+        }
     }
 }
 
-/// Its gradient.
-pub(super) fn curve_backward_into(x: &[f32], grad: &[f32], dx: &mut [f32], curve: Curve) {
+simd! {
+    fn gated_with_slope(x: &mut [f32], y: &mut [f32], linear: f32, cubic: f32) {
+        for (y, x) in y.iter_mut().zip(x) {
+            let square = *x * *x;
+            let open = 1.0 / (1.0 + exp(-*x * (linear + cubic * square)));
+            *y = *x * open;
+            *x = open * (1.0 + *x * (linear + 3.0 * cubic * square) * (1.0 - open));
+        }
+    }
+}
+
+/// An activation of one thread's values, over which its slope is written: the exponential in both is taken once.
+pub(super) fn curve_with_slope(x: &mut [f32], y: &mut [f32], curve: Curve) {
     match curve {
-        Curve::Gelu => gelu_backward_into(x, grad, dx),
-        Curve::Gated(Gate { linear, cubic }) => {
-            gated_backward_into(x, grad, dx, linear as f32, cubic as f32);
+        Curve::Gelu => gelu_with_slope(x, y),
+        Curve::Gated(Gate { linear, cubic }) => gated_with_slope(x, y, linear as f32, cubic as f32),
+    }
+}
+
+simd! {
+    /// `out = a∘b`
+    fn product_into(a: &[f32], b: &[f32], out: &mut [f32]) {
+        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *out = a * b;
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `x·Wᵀ + b` and its gradients: the bias is written first and the product added to it in one pass.
 
-use super::buffer::{copies, fill, fill_two, repeat, rows_upon, zeros};
+use super::buffer::{Unset, fill, fill_two, fill_unset, in_pieces, set, zeros};
+use super::elementwise::product_into;
 use super::simd::{CHUNK, simd};
+use super::transposed::Transposed;
 use crate::parts::hands;
 use gemm::Parallelism;
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
 
 /// A row-major view of a matrix, or of its transpose.
 #[derive(Clone, Copy)]
@@ -74,15 +75,18 @@ fn new_matmul((a, b): (View, View), parallelism: Parallelism) -> Vec<f32> {
     out
 }
 
-/// `a·b` into room for exactly its values; the inner size must not be 0.
-fn new_block(out: &mut [MaybeUninit<f32>], (a, b): (View, View)) {
-    assert!(out.len() == a.rows * b.columns && a.columns > 0);
-    if out.is_empty() {
-        return;
+/// `a·b` into room for exactly its values.
+fn new_block<'a>(out: &'a mut Unset, (a, b): (View, View)) -> &'a mut [f32] {
+    assert!(out.len() == a.rows * b.columns);
+    if out.is_empty() || a.columns == 0 {
+        return zeros(out);
     }
     // SAFETY: the room has `a.rows` rows of `b.columns` values; a product that does not accumulate writes every one of them
     // and reads none.
-    unsafe { product(out.as_mut_ptr().cast(), b.columns, (a, b), 1.0, false, Parallelism::None) };
+    unsafe {
+        product(out.as_mut_ptr().cast(), b.columns, (a, b), 1.0, false, Parallelism::None);
+        set(out)
+    }
 }
 
 /// # Safety
@@ -177,6 +181,14 @@ fn block(
     View::new(&values[at * n_rows * width..][..n * width], n, width)
 }
 
+/// `Wᵀ` written down where that is worth it: where the inner size is large, the product's kernel takes long to copy columns, and where
+/// there are many rows to multiply, one copy more costs little. Of no other size, so that no sum depends on the number of threads.
+fn written_down(weight: View, n_rows: usize) -> Option<Transposed> {
+    const INNER: usize = 512;
+    const ROWS: usize = 64;
+    (weight.columns >= INNER && n_rows >= ROWS).then(|| Transposed::new(weight))
+}
+
 /// `x·Wᵀ + b`, and what `after` makes of every block of rows.
 pub(super) fn forward(
     x: &[f32],
@@ -186,45 +198,59 @@ pub(super) fn forward(
     after: impl Fn(&mut [f32]) + Sync,
 ) -> Vec<f32> {
     let (n, n_out) = (x.len() / n_in.max(1), bias.len());
-    let weight = View::new(weight, n_out, n_in).transposed();
+    let weight = View::new(weight, n_out, n_in);
+    let turned = written_down(weight, n);
+    let weight = turned.as_ref().map_or_else(|| weight.transposed(), Transposed::view);
     let hands = hands();
+    let piece = piece_of_rows(n_out);
+    let behind = |y: &mut [f32]| {
+        add_to_rows(y, bias);
+        after(y);
+    };
     if in_blocks(n, (n_in, n_out), hands) {
         let rows = rows_of_block(n, (n_in, n_out), hands);
-        return rows_upon(bias, n, rows, |at, y| {
-            let x = block(x, n_in, (at, rows), (y.len(), n_out));
-            matmul(y, n_out, (x, weight), 1.0, true, Parallelism::None);
-            after(y);
+        return fill_unset(n * n_out, rows * n_out, |at, y| {
+            let y = new_block(y, (block(x, n_in, (at, rows), (y.len(), n_out)), weight));
+            y.chunks_mut(piece).for_each(&behind);
+            y
         });
     }
-    let mut y = repeat(bias, n);
-    matmul(&mut y, n_out, (View::new(x, n, n_in), weight), 1.0, true, threads(n, n_out, n_in));
-    y.par_chunks_mut(CHUNK).for_each(&after);
+    // The bias is added to the whole sum here too: how many hands there are changes no bit.
+    let mut y = new_matmul((View::new(x, n, n_in), weight), threads(n, n_out, n_in));
+    y.par_chunks_mut(piece).for_each(behind);
     y
 }
 
-/// `h = x·Wᵀ + b` and, block by block, `y` that `curve` makes of it.
+/// `h = x·Wᵀ + b` and, block by block, `y` that `curve` makes of it; `curve` may write over `h`.
 pub(super) fn forward_curve(
     x: &[f32],
     weight: &[f32],
     bias: &[f32],
     n_in: usize,
-    curve: impl Fn(&[f32], &mut [f32]) + Sync,
+    curve: impl Fn(&mut [f32], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let (n, n_out) = (x.len() / n_in.max(1), bias.len());
     let hands = hands();
     if !in_blocks(n, (n_in, n_out), hands) {
-        let before = forward(x, weight, bias, n_in, |_| {});
-        let y = fill(before.len(), CHUNK, |at, y| curve(&before[at * CHUNK..][..y.len()], y));
-        return (before, y);
+        let mut h = forward(x, weight, bias, n_in, |_| {});
+        let mut y = vec![0.0; h.len()];
+        h.par_chunks_mut(CHUNK).zip(y.par_chunks_mut(CHUNK)).for_each(|(h, y)| curve(h, y));
+        return (h, y);
     }
-    let weight = View::new(weight, n_out, n_in).transposed();
+    let weight = View::new(weight, n_out, n_in);
+    let turned = written_down(weight, n);
+    let weight = turned.as_ref().map_or_else(|| weight.transposed(), Transposed::view);
     let rows = rows_of_block(n, (n_in, n_out), hands);
     let size = (n * n_out, rows * n_out);
-    let begin = |before: &mut [MaybeUninit<f32>]| copies(bias, before);
-    fill_two(size, size, begin, zeros, |at, before, y| {
-        let x = block(x, n_in, (at, rows), (before.len(), n_out));
-        matmul(before, n_out, (x, weight), 1.0, true, Parallelism::None);
-        curve(before, y);
+    fill_two(size, size, |at, [h, y]| {
+        let x = block(x, n_in, (at, rows), (h.len(), n_out));
+        let h = new_block(h, (x, weight));
+        let y = in_pieces(y, piece_of_rows(n_out), |at, y| {
+            let h = &mut h[at..at + y.len()];
+            add_to_rows(h, bias);
+            curve(h, y);
+        });
+        [h, y]
     })
 }
 
@@ -239,42 +265,40 @@ pub(super) fn input_gradient(weight: &[f32], grad: &[f32], n_in: usize, n_out: u
     if n_out == 0 {
         return vec![0.0; n * n_in];
     }
-    let mut dx = Vec::with_capacity(n * n_in);
     let rows = rows_of_block(n, (n_out, n_in), hands);
-    let blocks = dx.spare_capacity_mut()[..n * n_in].par_chunks_mut((rows * n_in).max(1));
-    blocks.enumerate().with_max_len(1).for_each(|(at, dx)| {
+    fill_unset(n * n_in, rows * n_in, |at, dx| {
         let grad = block(grad, n_out, (at, rows), (dx.len(), n_in));
-        new_block(dx, (grad, weight));
-    });
-    // SAFETY: the blocks cover all values, each written by `new_block`.
-    unsafe { dx.set_len(n * n_in) };
-    dx
+        new_block(dx, (grad, weight))
+    })
 }
 
-/// `dh`, which `curve` makes of `h` and `dy`, and `dx = dh·W`, block by block.
+/// `dh = slope∘dy` and `dx = dh·W`, block by block.
 pub(super) fn input_gradient_curve(
     weight: &[f32],
-    before: &[f32],
+    slope: &[f32],
     grad: &[f32],
     (n_in, n_out): (usize, usize),
-    curve: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let n = grad.len() / n_out.max(1);
     let hands = hands();
     if !in_blocks(n, (n_out, n_in), hands) {
         let dh = fill(grad.len(), CHUNK, |at, dh| {
             let here = at * CHUNK..at * CHUNK + dh.len();
-            curve(&before[here.clone()], &grad[here], dh);
+            product_into(&slope[here.clone()], &grad[here], dh);
         });
         let dx = input_gradient(weight, &dh, n_in, n_out);
         return (dh, dx);
     }
     let weight = View::new(weight, n_out, n_in);
     let rows = rows_of_block(n, (n_out, n_in), hands);
-    fill_two((n * n_out, rows * n_out), (n * n_in, rows * n_in), zeros, zeros, |at, dh, dx| {
-        let here = at * rows * n_out..at * rows * n_out + dh.len();
-        curve(&before[here.clone()], &grad[here], dh);
-        matmul(dx, n_in, (View::new(dh, dh.len() / n_out, n_out), weight), 1.0, false, Parallelism::None);
+    fill_two((n * n_out, rows * n_out), (n * n_in, rows * n_in), |block, [dh, dx]| {
+        let start = block * rows * n_out;
+        let dh = in_pieces(dh, PIECE, |at, dh| {
+            let here = start + at..start + at + dh.len();
+            product_into(&slope[here.clone()], &grad[here], dh);
+        });
+        let dx = new_block(dx, (View::new(dh, dh.len() / n_out, n_out), weight));
+        [dh, dx]
     })
 }
 
@@ -285,14 +309,34 @@ pub(super) fn params_gradient(x: &[f32], grad: &[f32], n_in: usize, n_out: usize
     let hands = hands();
     let rows = rows_of_weights(n_out, (n, n_in), hands);
     let dw = if hands == 1 || (n >= 128 * hands && rows < n_out) {
-        fill(n_out * n_in, rows * n_in, |at, dw| {
+        fill_unset(n_out * n_in, rows * n_in, |at, dw| {
             let part = View { values: &grad[at * rows..], rows: dw.len() / n_in, ..grad_t };
-            matmul(dw, n_in, (part, x), 1.0, false, Parallelism::None);
+            new_block(dw, (part, x))
         })
     } else {
         new_matmul((grad_t, x), threads(n, n_out, n_in))
     };
     (dw, column_sums(grad, n_out))
+}
+
+/// Values that stay in the nearest cache.
+const PIECE: usize = 4096;
+
+/// About [`PIECE`] values of whole rows.
+fn piece_of_rows(width: usize) -> usize {
+    let width = width.max(1);
+    (PIECE / width).max(1) * width
+}
+
+simd! {
+    /// Adds `row` to each of `rows`.
+    fn add_to_rows(rows: &mut [f32], row: &[f32]) {
+        for into in rows.chunks_exact_mut(row.len()) {
+            for (into, &value) in into.iter_mut().zip(row) {
+                *into += value;
+            }
+        }
+    }
 }
 
 simd! {
@@ -367,6 +411,31 @@ mod tests {
             let alone = of(1);
             for hands in 2..6 {
                 assert_eq!(of(hands), alone, "[{n_out}, {n}] by [{n}, {n_in}], {hands} hands");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_and_its_gradients_have_the_same_bits_on_any_number_of_threads() {
+        for (n, n_in, n_out) in
+            [(1, 40, 24), (2, 5, 3), (1, 700, 90), (3, 600, 10), (70, 600, 65), (300, 64, 96), (600, 520, 70)]
+        {
+            let (x, w, b) = (sines(n * n_in, 0.7), sines(n_out * n_in, 1.3), sines(n_out, 0.2));
+            let grad = sines(n * n_out, 1.9);
+            let all = || {
+                let y = forward(&x, &w, &b, n_in, |y| y.iter_mut().for_each(|y| *y = y.max(0.0)));
+                let with_curve = forward_curve(&x, &w, &b, n_in, |h, y| y.copy_from_slice(h));
+                let through_curve = input_gradient_curve(&w, &grad, &grad, (n_in, n_out));
+                let dx = input_gradient(&w, &grad, n_in, n_out);
+                (y, with_curve, through_curve, dx, params_gradient(&x, &grad, n_in, n_out))
+            };
+            let on = |n_threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("a pool");
+                pool.install(all)
+            };
+            let alone = on(1);
+            for n_threads in [2, 3, 5] {
+                assert!(on(n_threads) == alone, "[{n}, {n_in}] to {n_out}, {n_threads} threads");
             }
         }
     }

@@ -11,6 +11,7 @@ mod rolled;
 mod rows;
 mod simd;
 mod summed;
+mod transposed;
 mod watched;
 
 use crate::{AdamWStep, AttentionGrid, AttentionWants, Curve, Gate, PatchCut, VitBackend, portable};
@@ -134,33 +135,29 @@ impl VitBackend for Flex {
             return (before.clone(), portable::curve::<Self>(before, curve));
         }
         let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
-        let curve = |h: &[f32], y: &mut [f32]| elementwise::curve_into(h, y, curve);
-        let (before, y) = linear::forward_curve(values(&x), values(&weight), values(&bias), width(&x), curve);
+        // What the gradient needs is the slope alone.
+        let curve = |h: &mut [f32], y: &mut [f32]| elementwise::curve_with_slope(h, y, curve);
+        let (slope, y) = linear::forward_curve(values(&x), values(&weight), values(&bias), width(&x), curve);
         let shape = with_width(&x, width(&bias));
-        (tensor(before, shape.clone()), tensor(y, shape))
+        (tensor(slope, shape.clone()), tensor(y, shape))
     }
 
     fn vit_linear_curve_backward(
         x: FlexTensor,
         weight: FlexTensor,
-        before: FlexTensor,
+        kept: FlexTensor,
         grad: FlexTensor,
         curve: Curve,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        if !all_f32(&[&x, &weight, &before, &grad]) {
-            let grad = portable::curve_backward::<Self>(before, grad, curve);
+        if !all_f32(&[&x, &weight, &kept, &grad]) {
+            let grad = portable::curve_backward::<Self>(kept, grad, curve);
             return portable::linear_backward::<Self>(x, weight, grad);
         }
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
-        let (before, grad) = (before.to_contiguous(), grad.to_contiguous());
+        let (slope, grad) = (kept.to_contiguous(), grad.to_contiguous());
         let (n_in, n_out) = (width(&x), width(&grad));
-        let (dh, dx) = linear::input_gradient_curve(
-            values(&weight),
-            values(&before),
-            values(&grad),
-            (n_in, n_out),
-            |h, grad, dh| elementwise::curve_backward_into(h, grad, dh, curve),
-        );
+        let (dh, dx) =
+            linear::input_gradient_curve(values(&weight), values(&slope), values(&grad), (n_in, n_out));
         let (dw, db) = linear::params_gradient(values(&x), &dh, n_in, n_out);
         (tensor(dx, x.shape()), tensor(dw, weight.shape()), tensor(db, Shape::new([n_out])))
     }

@@ -159,9 +159,11 @@ impl Watch {
         sums.fill([0.0; 2]);
         maps.iter_mut().for_each(HeadMaps::clear);
         let mut apart = 0.0;
+        let heads: Vec<Head> = (0..n_heads).map(|head| Head::new(qkv, bias, head, self.size)).collect();
         for (first, n) in tiles(t) {
             entropies.resize(n, 0.0);
-            for (head, (sums, maps)) in sums.iter_mut().zip(maps.iter_mut()).enumerate() {
+            let of_heads = heads.iter().zip(sums.iter_mut()).zip(maps.iter_mut());
+            for (head, ((view, sums), maps)) in of_heads.enumerate() {
                 let kept = (head * t + first) * t;
                 let tile = match probabilities.get_mut(kept..kept + n * t) {
                     Some(kept) => kept,
@@ -170,7 +172,6 @@ impl Watch {
                         p.as_mut_slice()
                     }
                 };
-                let view = Head::new(qkv, bias, head, self.size);
                 view.scores(first, n, tile);
                 softmax_with_entropy(tile, t, entropies);
                 sums[0] += entropies.iter().map(|&entropy| f64::from(entropy)).sum::<f64>();
