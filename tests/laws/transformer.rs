@@ -2,9 +2,12 @@
 
 use burn::tensor::Tensor;
 use proptest::prelude::*;
-use testkit::{HostTensor, Recorder, Tolerance, assert_near, tiny};
+use testkit::{HostTensor, Recorder, Tolerance, assert_near, gradients, tiny};
 use vit_core::weights::{map_params, params};
-use vit_core::{Backbone, Cut, Grid, Keep, NoLook, Pass, Resample, Site, Vit, VitConfig, resample_table};
+use vit_core::{
+    Backbone, Cut, Grid, Keep, NoLook, Pass, RelativePositions, Resample, Site, Vit, VitConfig, Wanted,
+    resample_table, stream,
+};
 
 /// The same sums in another order.
 const NEAR: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
@@ -17,7 +20,7 @@ fn vit(config: &VitConfig, seed: u64) -> Vit {
 }
 
 fn encode(vit: &Vit, pixels: Tensor<4>, keep: &Keep) -> HostTensor {
-    HostTensor::of(vit.encode(pixels, &mut Pass { keep, look: &mut NoLook, draws: None, cuts: &[] }).all)
+    HostTensor::of(vit.encode(pixels, &mut Pass { keep, ..Pass::look(&mut NoLook) }).all)
 }
 
 #[test]
@@ -62,7 +65,7 @@ fn where_a_skip_connection_is_cut_the_branch_goes_on_alone_and_nothing_before_it
     let sites = [Site::Block(0), Site::AttnAdded(1), Site::Mid(1), Site::MlpAdded(1), Site::Block(1)];
     let look = |cuts: &[Cut]| {
         let mut seen = Recorder::wanting(sites);
-        vit.encode(pixels.clone(), &mut Pass { keep: &Keep::All, look: &mut seen, draws: None, cuts });
+        vit.encode(pixels.clone(), &mut Pass { cuts, ..Pass::look(&mut seen) });
         seen
     };
     let plus = |a: &HostTensor, b: &HostTensor| {
@@ -122,6 +125,73 @@ fn what_stands_under_the_mask_token_does_not_matter() {
     }
     assert_eq!(encode(&vit, pixels.clone(), &keep), encode(&vit, other.on(&device), &keep));
     assert_ne!(encode(&vit, pixels.clone(), &Keep::All), encode(&vit, other.on(&device), &Keep::All));
+}
+
+/// Tokens `ids` `[B, K]` of all, picked by hand.
+fn picked(all: Tensor<3>, ids: &[usize]) -> Tensor<3> {
+    let [b, _, d] = all.dims();
+    let k = ids.len() / b;
+    let rows = ids.iter().enumerate().map(|(at, &id)| {
+        let image = at / k;
+        all.clone().slice([image..image + 1, id..id + 1]).reshape([1, d])
+    });
+    Tensor::cat(rows.collect(), 0).reshape([b, k, d])
+}
+
+#[test]
+fn tokens_that_alone_are_wanted_have_the_values_and_gradients_that_they_have_among_all() {
+    let device = vit_ops::cpu_device().autodiff();
+    let registers = VitConfig { n_registers: 2, layer_scale: Some(0.3), ..tiny::vit_config() };
+    let relative = VitConfig { relative_positions: RelativePositions::Shared, ..tiny::vit_config() };
+    let (class, two) = ([0, 0], [0, 1, 0, 1]);
+    let some = [3, 0, 16, 5, 9, 1];
+    let these = Wanted::These { ids: some.to_vec(), n_per_image: 3 };
+    for (config, wanted, ids) in [
+        (tiny::vit_config(), Wanted::First { n: 1 }, &class[..]),
+        (registers.clone(), Wanted::First { n: 2 }, &two),
+        (registers, these.clone(), &some),
+        (relative.clone(), Wanted::First { n: 1 }, &class),
+        (relative, these, &some),
+    ] {
+        let vit = tiny::spread(config.init(&device, &mut stream(6)));
+        let given = |wanted: &Wanted| {
+            let pixels = tiny::sines([2, 3, 16, 16], 0.3, &device);
+            vit.encode(pixels, &mut Pass { wanted, ..Pass::look(&mut NoLook) }).all
+        };
+        let learned = |tokens: &Tensor<3>| {
+            let loss = (tokens.clone() * tiny::sines(tokens.dims(), 0.9, &device)).sum();
+            gradients(&vit, &loss.backward())
+        };
+        let (ours, among_all) = (given(&wanted), picked(given(&Wanted::Every), ids));
+        let name = format!("{wanted:?}");
+        assert_near(&name, &HostTensor::of(ours.clone()), &HostTensor::of(among_all.clone()), NEAR);
+        let (ours, all) = (learned(&ours), learned(&among_all));
+        assert!(ours.contains_key("blocks.2.mlp.fc1.weight") && ours.keys().eq(all.keys()), "{name}");
+        for (param, grad) in &ours {
+            assert_near(&format!("{name}: {param}"), grad, &all[param], Tolerance { abs: 1e-4, rel: 1e-4 });
+        }
+    }
+}
+
+#[test]
+fn who_looks_behind_the_last_attention_sees_every_token() {
+    let vit = vit(&tiny::vit_config(), 1);
+    let pixels: Tensor<4> = tiny::sines([2, 3, 16, 16], 0.3, &vit_ops::cpu_device());
+    let of_class = |site: Site| {
+        let mut seen = Recorder::wanting([site]);
+        let wanted = &Wanted::First { n: 1 };
+        let tokens = vit.encode(pixels.clone(), &mut Pass { wanted, ..Pass::look(&mut seen) });
+        (tokens.all.dims()[1], seen.at(site).clone())
+    };
+    for site in [Site::AttnOut(2), Site::MlpHidden(2), Site::Block(2), Site::Norm] {
+        let (n_tokens, seen) = of_class(site);
+        assert_eq!((n_tokens, seen.shape[1]), (17, 17), "{site}");
+    }
+    for site in [Site::Block(1), Site::Norm1(2), Site::Attention(2), Site::Key(2)] {
+        let (n_tokens, seen) = of_class(site);
+        assert_eq!(n_tokens, 1, "{site}");
+        assert!(seen.shape.contains(&17), "{site}: {:?}", seen.shape);
+    }
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::{Backbone, Draw, Keep, Linear, NoLook, Pass, Vit, VitConfig, patchify, weights::start_from};
+use vit_core::{Backbone, Draw, Linear, NoLook, Pass, Vit, VitConfig, patchify, weights::start_from};
 use vit_data::{Seed, ViewPlan};
 use vit_train::{Batch, Objective, SampleCost, Step, StepOut, Term, ViewConfig};
 
@@ -112,7 +112,7 @@ impl Objective for Template {
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let pixels = batch.views[0].clone();
         let mut look = NoLook;
-        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws), cuts: &[] };
+        let mut pass = Pass { draws: Some(&mut step.draws), ..Pass::look(&mut look) };
         let tokens = self.net.encoder.encode(pixels.clone(), &mut pass);
         let [b, t, d] = tokens.all.dims();
         let patches: Tensor<3> = tokens.all.slice([0..b, tokens.n_prefix..t, 0..d]); // [B, N, D]

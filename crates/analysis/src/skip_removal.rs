@@ -12,7 +12,7 @@ use report::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use vit_core::{Backbone, Cut, Keep, NoLook, Pass, Tokens as TokensOfBatch, Vit};
+use vit_core::{Backbone, Cut, NoLook, Pass, Tokens as TokensOfBatch, Vit};
 use vit_features::{
     Accumulate, BANK_BYTES, Bank, BatchInfo, Findings, Needs, Part, Place, Role, Select, Shapes, Study,
     StudyError, Taken,
@@ -228,7 +228,8 @@ impl Accumulate for SkipRemovalAcc {
             let mut tokens = entering[block_of(cut)].clone();
             for block in block_of(cut)..self.depth {
                 let cuts = [cut];
-                let mut pass = Pass { keep: &Keep::All, look: &mut NoLook, draws: None, cuts: &cuts };
+                let mut nobody = NoLook;
+                let mut pass = Pass { cuts: &cuts, ..Pass::look(&mut nobody) };
                 tokens = vit.blocks(tokens, block..block + 1, &mut pass);
                 if is_test {
                     let (_, values) = self.vectors(&tokens)?;

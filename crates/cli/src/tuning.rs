@@ -155,7 +155,8 @@ fn ranked(vit: &Vit, lab: &Lab, sides: &Sides) -> anyhow::Result<(Vec<u32>, usiz
     for host in Loader::new(Arc::clone(&side.data), order, lab.plan.clone(), options) {
         let view = host?.views.swap_remove(0);
         let pixels = Tensor::from_data(TensorData::new(view.pixels, view.shape), &lab.device);
-        let logits = vit.logits(&vit.encode(pixels, &mut Pass::look(&mut NoLook)));
+        let wanted = &vit.pooled();
+        let logits = vit.logits(&vit.encode(pixels, &mut Pass { wanted, ..Pass::look(&mut NoLook) }));
         let [_, n_classes] = logits.dims();
         let logits = logits.into_data().convert::<f32>().try_to_vec::<f32>();
         let logits = logits.map_err(|error| anyhow!("logits: expected floats; found {error:?}"))?;

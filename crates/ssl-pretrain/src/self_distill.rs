@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use report::RecipeError;
 use vit_core::weights::{NamedParam, Read, WeightsError, assign, params, start_from};
-use vit_core::{Backbone, Draw, Keep, NoLook, Pass, Pool, Resample, Stream, Tokens, Vit, VitConfig};
+use vit_core::{Backbone, Draw, Keep, NoLook, Pass, Pool, Resample, Stream, Tokens, Vit, VitConfig, Wanted};
 use vit_data::Seed;
 use vit_train::schedule::dino_cosine;
 use vit_train::{Batch, Grads, Merge, Progress, Rates, SampleCost, StepOut, Term, TrainConfig, ema_update};
@@ -164,7 +164,8 @@ impl Distill {
         let encoder = &self.student.backbone.config;
         let (n_globals, n_locals) = (self.config.crops.n_globals, self.config.crops.n_locals);
         let (n, n_local) = (encoder.grid().n_patches(), self.config.crops.n_local_patches(encoder));
-        let encoded = 2 * n_globals as u64 * encoder.macs(n) + n_locals as u64 * encoder.macs(n_local);
+        let encoded = 2 * n_globals as u64 * encoder.macs_of(&self.wanted_of_globals(), n)
+            + n_locals as u64 * encoder.macs_of(&Wanted::First { n: 1 }, n_local);
         let patches = if self.config.patch.is_some() { n } else { 0 };
         let n_projected = n_globals * (2 + patches) + n_locals;
         SampleCost {
@@ -200,15 +201,22 @@ impl Distill {
         Tensor::cat(globals.iter().map(|view| view.clone().inner()).collect(), 0)
     }
 
-    /// The teacher on plain pixels, all patches shown, `[n, P + N, D]`.
+    /// The teacher on plain pixels, all patches shown, `[n, P + N, D]`; where patches have no targets, `[n, 1, D]`.
     pub(crate) fn taught(&self, pixels: Tensor<4>) -> Tokens {
-        self.teacher.backbone.encode(pixels, &mut Pass::look(&mut NoLook))
+        let wanted = &self.wanted_of_globals();
+        self.teacher.backbone.encode(pixels, &mut Pass { wanted, ..Pass::look(&mut NoLook) })
+    }
+
+    /// What is read of large views: their class token, and their patches where these have targets.
+    fn wanted_of_globals(&self) -> Wanted {
+        if self.config.patch.is_some() { Wanted::Every } else { Wanted::First { n: 1 } }
     }
 
     /// The same, and the attention of the last block's class token to patches, mean over heads, `[n·N]`.
     pub(crate) fn taught_with_attention(&self, pixels: Tensor<4>) -> (Tokens, Vec<f32>) {
         let mut look = ClassAttention::of_last_block(&self.teacher.backbone.config);
-        let tokens = self.teacher.backbone.encode(pixels, &mut Pass::look(&mut look));
+        let wanted = &self.wanted_of_globals();
+        let tokens = self.teacher.backbone.encode(pixels, &mut Pass { wanted, ..Pass::look(&mut look) });
         (tokens, look.mean_over_heads())
     }
 
@@ -232,11 +240,16 @@ impl Distill {
             self.config.teacher.targets(logits.clone(), &self.center, self.config.teacher.temp.at(epoch));
 
         let keep = mask.as_ref().map_or(Keep::All, |mask| Keep::Swap { mask: mask.clone() });
-        let tokens = self.student_tokens(&batch.views[..n_globals], &keep, draws);
+        let wanted = self.wanted_of_globals();
+        let tokens = self.student_tokens(&batch.views[..n_globals], (&keep, &wanted), draws);
         let mut classes = vec![class_of(&tokens)];
         // Views of one size are one batch.
         for locals in batch.views[n_globals..].chunk_by(|a, b| a.dims() == b.dims()) {
-            classes.push(class_of(&self.student_tokens(locals, &Keep::All, draws)));
+            classes.push(class_of(&self.student_tokens(
+                locals,
+                (&Keep::All, &Wanted::First { n: 1 }),
+                draws,
+            )));
         }
         let student = self.student.head.class_logits(Tensor::cat(classes, 0)); // [V·B, K]
         let k = student.dims()[1];
@@ -289,10 +302,15 @@ impl Distill {
         (masked_patch_loss(student, targets, &masked, self.config.student_temp), sum)
     }
 
-    /// The student on views of one size as one batch, `[n·B, P + N, D]`.
-    fn student_tokens(&self, views: &[Tensor<4>], keep: &Keep, draws: &mut Stream) -> Tokens {
+    /// The student on views of one size as one batch, `[n·B, K, D]` of the tokens that are wanted.
+    fn student_tokens(
+        &self,
+        views: &[Tensor<4>],
+        (keep, wanted): (&Keep, &Wanted),
+        draws: &mut Stream,
+    ) -> Tokens {
         let pixels = Tensor::cat(views.to_vec(), 0);
-        let mut pass = Pass { keep, look: &mut NoLook, draws: Some(draws), cuts: &[] };
+        let mut pass = Pass { keep, look: &mut NoLook, draws: Some(draws), cuts: &[], wanted };
         self.student.backbone.encode(pixels, &mut pass)
     }
 

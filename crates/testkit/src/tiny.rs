@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vit_core::{Backbone, ConvConfig, VitConfig, stream};
+use vit_core::{Backbone, ConvConfig, Vit, VitConfig, stream};
 use vit_data::transform::Normalize;
 use vit_data::{
     DataError, Dataset, Frame, Image, Keypoint, LabelMap, Loader, LoaderOptions, Offers, Order, Picture,
@@ -24,8 +24,11 @@ pub const VIT: &str = "vit:dim=24,depth=3,heads=3,patch=4,image=16";
 
 /// A tiny Vision Transformer with weights large enough that its blocks do something, on a plain device.
 pub fn vit(config: &VitConfig, seed: u64) -> Backbone {
-    let vit = config.init(&vit_ops::cpu_device(), &mut stream(seed));
-    // timm's 0.02 leaves a random model close to its patch projection: spread the weights of the blocks.
+    Backbone::Vit(spread(config.init(&vit_ops::cpu_device(), &mut stream(seed))))
+}
+
+/// The same model with larger weights in its blocks: timm's 0.02 leaves a random one close to its patch projection.
+pub fn spread(vit: Vit) -> Vit {
     let spread = |name: &str, values: Vec<f32>, _: &[usize]| {
         let factor = if name.ends_with(".weight") && name.contains("blocks") && !name.contains("norm") {
             6.0
@@ -34,7 +37,7 @@ pub fn vit(config: &VitConfig, seed: u64) -> Backbone {
         };
         values.into_iter().map(|x| factor * x).collect()
     };
-    Backbone::Vit(vit_core::weights::map_params(vit, spread))
+    vit_core::weights::map_params(vit, spread)
 }
 
 /// A tiny convolutional encoder, which has no attention, on a plain device.

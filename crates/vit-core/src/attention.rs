@@ -1,7 +1,7 @@
 //! Multi-head self-attention: fused where nobody looks inside, step by step where somebody does.
 
 use crate::relative_bias::RelativeBias;
-use crate::{BlockConfig, Draw, Grid, Linear, Look, Seen, Site};
+use crate::{BlockConfig, Draw, Grid, Linear, Look, Seen, Site, Wanted};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
@@ -65,24 +65,58 @@ impl Attention {
         Some(RelativeBias { relative_position_bias_table: table }.forward(own, grid))
     }
 
+    /// The bias of the fused projections, `[3D]`.
+    fn projection_bias(&self, x: &Tensor<3>) -> Tensor<1> {
+        let (Some(q_bias), Some(v_bias)) = (&self.q_bias, &self.v_bias) else {
+            return self.qkv.bias_or_zeros(x);
+        };
+        let (q_bias, v_bias) = (q_bias.val(), v_bias.val());
+        Tensor::cat(vec![q_bias.clone(), q_bias.zeros_like(), v_bias], 0)
+    }
+
     /// The fused projections, `[B, T, 3D]`.
     fn projections(&self, x: Tensor<3>) -> Tensor<3> {
-        let (Some(q_bias), Some(v_bias)) = (&self.q_bias, &self.v_bias) else { return self.qkv.forward(x) };
-        let (q_bias, v_bias) = (q_bias.val(), v_bias.val());
-        let bias = Tensor::cat(vec![q_bias.clone(), q_bias.zeros_like(), v_bias], 0); // [3D]
+        let bias = self.projection_bias(&x);
         vit_ops::linear(x, self.qkv.weight.val(), bias)
     }
 
+    /// Merged heads of the first `n` tokens alone, `[B, n, D]`: keys and values are made of all tokens, queries of these.
+    fn of_first(&self, x: Tensor<3>, n: usize) -> Tensor<3> {
+        let [b, _, d] = x.dims();
+        let (weight, bias) = (self.qkv.weight.val(), self.projection_bias(&x));
+        let rows =
+            |from: usize, n: usize| (weight.clone().narrow(0, from, n), bias.clone().narrow(0, from, n));
+        let first = x.clone().slice([0..b, 0..n]);
+        let ((q_weight, q_bias), (kv_weight, kv_bias)) = (rows(0, d), rows(d, 2 * d));
+        let q = self.part(&vit_ops::linear(first, q_weight, q_bias), (0, 1)); // [B, heads, n, d]
+        let kv = vit_ops::linear(x, kv_weight, kv_bias); // [B, T, 2D]
+        let [k, v] = [0, 1].map(|part| self.part(&kv, (part, 2))); // [B, heads, T, d]
+        let scale = (d as f64 / self.n_heads as f64).powf(-0.5);
+        let attention = softmax(q.matmul(k.transpose()).mul_scalar(scale), 3); // [B, heads, n, T]
+        attention.matmul(v).swap_dims(1, 2).reshape([b, n, d])
+    }
+
     /// # Shapes
-    /// - `x`: `[B, T, D]`; result as `x`
+    /// - `x`: `[B, T, D]`; result `[B, K, D]`, of the tokens that are wanted
     /// - `bias`: `[heads, T, T]`
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
         block: usize,
         (bias, grid): (Option<Tensor<3>>, Option<Grid>),
+        wanted: &Wanted,
         look: &mut dyn Look,
     ) -> Tensor<3> {
+        match *wanted {
+            Wanted::First { n }
+                if n < x.dims()[1]
+                    && bias.is_none()
+                    && !Site::inside_attention(block).iter().any(|&site| look.wants(site)) =>
+            {
+                return self.proj.forward(self.of_first(x, n));
+            }
+            _ => {}
+        }
         let qkv = self.projections(x); // [B, T, 3D]
         self.show_projections(&qkv, block, look);
         let inside = [Site::Scores(block), Site::Attention(block), Site::HeadOut(block)];
@@ -95,7 +129,7 @@ impl Attention {
             (Watched::Nothing, Some(bias)) => vit_ops::attention_biased(qkv, bias, self.n_heads),
             (Watched::Nothing, None) => vit_ops::attention(qkv, self.n_heads),
         };
-        self.proj.forward(merged)
+        self.proj.forward(wanted.pick(merged))
     }
 
     /// Merged heads, where somebody wants the statistics of attention, its sums or its probabilities: they fall off on the way.
@@ -140,11 +174,11 @@ impl Attention {
         }
     }
 
-    /// q, k or v of `[B, heads, T, d]`.
-    fn part(&self, qkv: &Tensor<3>, part: usize) -> Tensor<4> {
-        let [b, t, width3] = qkv.dims();
-        let d = width3 / 3;
-        let slab = qkv.clone().slice([0..b, 0..t, part * d..(part + 1) * d]);
+    /// Part `part` of `n` projections that stand side by side, `[B, heads, T, d]`.
+    fn part(&self, projections: &Tensor<3>, (part, n): (usize, usize)) -> Tensor<4> {
+        let [b, t, width] = projections.dims();
+        let d = width / n;
+        let slab = projections.clone().slice([0..b, 0..t, part * d..(part + 1) * d]);
         slab.reshape([b, t, self.n_heads, d / self.n_heads]).swap_dims(1, 2)
     }
 
@@ -152,7 +186,7 @@ impl Attention {
         for (part, site) in [Site::Query(block), Site::Key(block), Site::Value(block)].into_iter().enumerate()
         {
             if look.wants(site) {
-                look.see(site, Seen::Heads(self.part(qkv, part)));
+                look.see(site, Seen::Heads(self.part(qkv, (part, 3))));
             }
         }
     }
@@ -166,7 +200,7 @@ impl Attention {
         look: &mut dyn Look,
     ) -> Tensor<3> {
         let [b, t, width3] = qkv.dims();
-        let [q, k, v] = [0, 1, 2].map(|part| self.part(qkv, part)); // [B, heads, T, d]
+        let [q, k, v] = [0, 1, 2].map(|part| self.part(qkv, (part, 3))); // [B, heads, T, d]
         let scale = (q.dims()[3] as f64).powf(-0.5);
         let scores = q.matmul(k.transpose()).mul_scalar(scale); // [B, heads, T, T]
         let scores = match bias {

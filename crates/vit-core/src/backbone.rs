@@ -1,6 +1,6 @@
 //! The encoders, a closed set, and how one pass through them is told what to do.
 
-use crate::{ConvNet, Grid, Keep, Look, NoLook, Stream, Tokens, Vit};
+use crate::{ConvNet, Grid, Keep, Look, NoLook, Stream, Tokens, Vit, Wanted};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,15 @@ pub struct Pass<'a> {
     pub draws: Option<&'a mut Stream>,
     /// Skip connections of a Vision Transformer's blocks that are left out; none in any model as it is.
     pub cuts: &'a [Cut],
+    /// Which tokens a Vision Transformer gives. It gives all of them where somebody looks at what stands behind the attention of its last
+    /// block, and a convolutional network always does.
+    pub wanted: &'a Wanted,
 }
 
 impl<'a> Pass<'a> {
     /// Inference on every patch, with somebody looking.
     pub fn look(look: &'a mut dyn Look) -> Self {
-        Self { keep: &Keep::All, look, draws: None, cuts: &[] }
+        Self { keep: &Keep::All, look, draws: None, cuts: &[], wanted: &Wanted::Every }
     }
 
     /// Whether this skip connection is left out.

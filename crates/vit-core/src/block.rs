@@ -1,7 +1,9 @@
 //! The pre-norm transformer block.
 
 use crate::attention::Attention;
-use crate::{Activation, Cut, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, residual};
+use crate::{
+    Activation, Cut, Draw, Grid, LayerNorm, LayerScale, Linear, Look, Pass, Seen, Site, Wanted, residual,
+};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -116,7 +118,7 @@ pub(crate) fn show(look: &mut dyn Look, site: Site, x: &Tensor<3>) {
 
 impl Block {
     /// # Shapes
-    /// - `x`: `[B, T, D]`; result as `x`
+    /// - `x`: `[B, T, D]`; result `[B, K, D]`, of the tokens that the pass wants: all of them, unless it says otherwise
     ///
     /// `block` is the number under which its sites are offered.
     ///
@@ -124,20 +126,21 @@ impl Block {
     /// When the block has a relative position bias, which needs the grid.
     pub fn forward(&self, x: Tensor<3>, block: usize, pass: &mut Pass) -> Tensor<3> {
         assert!(self.attn.relative_grid.is_none(), "a relative position bias needs the grid");
-        self.forward_with(x, block, (None, None), pass)
+        self.forward_with(x, block, (None, None), pass.wanted, pass)
     }
 
-    /// The same on the patches of a grid, with the bias that the blocks share or the block's own.
+    /// The same on the patches of a grid, with the bias that the blocks share or the block's own, and with other tokens wanted than the
+    /// pass says.
     pub(crate) fn forward_on(
         &self,
         x: Tensor<3>,
         block: usize,
-        grid: Grid,
-        shared: Option<&Tensor<3>>,
+        (grid, shared): (Grid, Option<&Tensor<3>>),
+        wanted: &Wanted,
         pass: &mut Pass,
     ) -> Tensor<3> {
         let bias = self.attn.relative_bias(grid).or_else(|| shared.cloned());
-        self.forward_with(x, block, (bias, Some(grid)), pass)
+        self.forward_with(x, block, (bias, Some(grid)), wanted, pass)
     }
 
     fn forward_with(
@@ -145,12 +148,14 @@ impl Block {
         x: Tensor<3>,
         block: usize,
         (bias, grid): (Option<Tensor<3>>, Option<Grid>),
+        wanted: &Wanted,
         pass: &mut Pass,
     ) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
         show(pass.look, Site::Norm1(block), &normed);
-        let branch = self.attn.forward(normed, block, (bias, grid), pass.look);
+        let branch = self.attn.forward(normed, block, (bias, grid), wanted, pass.look);
         show(pass.look, Site::AttnOut(block), &branch);
+        let x = wanted.pick(x);
         let x =
             self.joined(x, branch, self.ls1.as_ref(), (Site::AttnAdded(block), Cut::Attention(block)), pass);
         show(pass.look, Site::Mid(block), &x);

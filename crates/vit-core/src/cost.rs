@@ -1,6 +1,6 @@
 //! What a forward pass costs, counted from the sizes.
 
-use crate::{BlockConfig, VitConfig};
+use crate::{BlockConfig, RelativePositions, VitConfig, Wanted};
 
 /// Multiply–accumulate operations of one block on `t` tokens: `t·D·3D` (qkv) + `2·t²·D` (scores and their weighted sum)
 /// + `t·D²` (projection) + `2·t·D·hidden` (MLP; `3·t·D·hidden` with a gate). Norms, biases and activations are not counted.
@@ -8,9 +8,16 @@ use crate::{BlockConfig, VitConfig};
 /// # Source
 /// The counting of Dosovitskiy et al. and DeiT, whose ViT-B/16 has 17.6 G at 224 px.
 pub fn block_macs(block: &BlockConfig, t: usize) -> u64 {
-    let (t, d, hidden) = (t as u64, block.width as u64, block.hidden as u64);
+    let (t, d) = (t as u64, block.width as u64);
+    3 * t * d * d + 2 * t * t * d + t * behind_attention_macs(block)
+}
+
+/// Of these, what stands behind the attention, for one token: `D²` (projection) + `2·D·hidden` (MLP; `3·D·hidden` with a gate). It is not
+/// computed for tokens of the last block that nobody wants ([`crate::Wanted`]).
+pub fn behind_attention_macs(block: &BlockConfig) -> u64 {
+    let (d, hidden) = (block.width as u64, block.hidden as u64);
     let mlp_layers = if block.swiglu { 3 } else { 2 };
-    3 * t * d * d + 2 * t * t * d + t * d * d + mlp_layers * t * d * hidden
+    d * d + mlp_layers * d * hidden
 }
 
 impl VitConfig {
@@ -22,11 +29,26 @@ impl VitConfig {
         let t = self.n_prefix() + n_kept;
         embed + self.depth as u64 * block_macs(&self.block(0), t) + d * self.n_classes as u64
     }
+
+    /// [`VitConfig::macs`] where only some tokens are wanted: of the others, all that stands behind the last attention is left out, and where
+    /// the first are wanted and there is no relative position bias, their queries (`D² + 2·t·D`).
+    pub fn macs_of(&self, wanted: &Wanted, n_kept: usize) -> u64 {
+        let (t, d) = ((self.n_prefix() + n_kept) as u64, self.width as u64);
+        let behind = behind_attention_macs(&self.block(0));
+        let (n, each) = match *wanted {
+            Wanted::Every => (t, 0),
+            Wanted::First { n } if self.relative_positions == RelativePositions::None => {
+                (n as u64, behind + d * d + 2 * t * d)
+            }
+            Wanted::First { n } | Wanted::These { n_per_image: n, .. } => (n as u64, behind),
+        };
+        self.macs(n_kept) - t.saturating_sub(n) * each
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{VitConfig, arch};
+    use crate::{RelativePositions, VitConfig, Wanted, arch};
 
     #[test]
     fn the_published_sizes_have_their_published_cost() {
@@ -45,5 +67,13 @@ mod tests {
         // t = 2, D = 4, hidden = 8: 3·2·16 + 2·4·4 + 2·16 + 2·2·4·8 = 96 + 32 + 32 + 128.
         let config = VitConfig { width: 4, n_heads: 2, mlp_ratio: 2.0, ..VitConfig::default() };
         assert_eq!(super::block_macs(&config.block(0), 2), 288);
+        assert_eq!(super::behind_attention_macs(&config.block(0)), 16 + 64);
+        // Of a class token and three patches of one block only the class token: three queries of 16 + 2·4·4 fewer, and 3·80.
+        let config = VitConfig { depth: 1, ..config };
+        let class = Wanted::First { n: 1 };
+        assert_eq!(config.macs(3) - config.macs_of(&class, 3), 3 * (16 + 32) + 3 * 80);
+        assert_eq!(config.macs_of(&Wanted::Every, 3), config.macs(3));
+        let relative = VitConfig { relative_positions: RelativePositions::Shared, ..config };
+        assert_eq!(relative.macs(3) - relative.macs_of(&class, 3), 3 * 80);
     }
 }

@@ -4,7 +4,7 @@ use crate::block::show;
 use crate::relative_bias::RelativeBias;
 use crate::{
     Block, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, Pass, PatchEmbed, Pool, Positions,
-    RelativePositions, Site, Stream, Tokens, VitConfig, mae_sin_cos, resize_matrix,
+    RelativePositions, Site, Stream, Tokens, VitConfig, Wanted, mae_sin_cos, resize_matrix,
 };
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -159,7 +159,7 @@ impl Vit {
         Tokens { all, n_prefix: self.config.n_prefix(), has_class: self.config.class_token, grid }
     }
 
-    /// Blocks `range`, one after the other.
+    /// Blocks `range`, one after the other; of the last block of all, the tokens that the pass wants.
     pub fn blocks(&self, tokens: Tokens, range: Range<usize>, pass: &mut Pass) -> Tokens {
         let mut x = tokens.all.clone();
         let shared = self.rel_pos_bias.as_ref().map(|bias| bias.forward(self.config.grid(), tokens.grid));
@@ -168,9 +168,24 @@ impl Vit {
             assert_eq!(n_patches, tokens.grid.n_patches(), "a relative position bias needs every patch");
         }
         for block in range {
-            x = self.blocks[block].forward_on(x, block, tokens.grid, shared.as_ref(), pass);
+            let wanted = if block + 1 == self.blocks.len() { self.wanted(pass) } else { &Wanted::Every };
+            x = self.blocks[block].forward_on(x, block, (tokens.grid, shared.as_ref()), wanted, pass);
         }
         tokens.with(x)
+    }
+
+    /// Which tokens the last block gives: what the pass wants, where nobody looks at others.
+    fn wanted<'a>(&self, pass: &mut Pass<'a>) -> &'a Wanted {
+        let mut seen = Site::behind_attention(self.blocks.len() - 1).into_iter().chain([Site::Norm]);
+        if seen.any(|site| pass.look.wants(site)) { &Wanted::Every } else { pass.wanted }
+    }
+
+    /// The tokens that [`Vit::pool`] and [`Vit::logits`] read.
+    pub fn pooled(&self) -> Wanted {
+        match self.config.pool {
+            Pool::Class => Wanted::First { n: 1 + usize::from(self.config.distilled) },
+            Pool::Mean | Pool::NormedMean => Wanted::Every,
+        }
     }
 
     /// The final norm over tokens; with mean pooling there is none and the tokens pass through.

@@ -7,8 +7,8 @@ use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
 use vit_core::{
     Activation, Backbone, Block, BlockConfig, Draw, Grid, InitScheme, Keep, LayerNorm, Linear, NoLook, Pass,
-    Pool, Positions, RelativePositions, Resample, Vit, VitConfig, block_macs, mae_sin_cos, patchify,
-    unpatchify, weights::start_from,
+    Pool, Positions, RelativePositions, Resample, Vit, VitConfig, Wanted, behind_attention_macs, block_macs,
+    mae_sin_cos, patchify, unpatchify, weights::start_from,
 };
 use vit_data::{Seed, ViewPlan};
 use vit_train::{Batch, Objective, Preview, SampleCost, Step, StepOut, Term, Tile, ViewConfig};
@@ -139,19 +139,25 @@ impl MaeNet {
     /// # Panics
     /// When the masks are of another grid.
     pub fn forward(&self, pixels: Tensor<4>, ids: &MaskIds) -> Predicted {
-        let keep = Keep::Visible { ids: ids.ids_keep.clone(), n_per_image: ids.n_kept };
-        let tokens =
-            self.encoder.encode(pixels, &mut Pass { keep: &keep, look: &mut NoLook, draws: None, cuts: &[] });
+        let (x, grid) = self.predict(pixels, ids, &Wanted::Every); // [B, 1 + N, P·P·3]
+        let [b, t, values] = x.dims();
+        Predicted { patches: x.slice([0..b, 1..t, 0..values]), grid }
+    }
+
+    /// The predictions that are wanted, `[B, K, P·P·3]`.
+    fn predict(&self, pixels: Tensor<4>, ids: &MaskIds, wanted: &Wanted) -> (Tensor<3>, Grid) {
+        let keep = &Keep::Visible { ids: ids.ids_keep.clone(), n_per_image: ids.n_kept };
+        let mut nobody = NoLook;
+        let tokens = self.encoder.encode(pixels, &mut Pass { keep, ..Pass::look(&mut nobody) });
         let grid = tokens.grid;
         let x = self.decoder_embed.forward(tokens.all); // [B, 1 + K, width]
         let x = self.restore(x, ids) + self.decoder_pos_embed.val(); // [B, 1 + N, width]
-        let mut nobody = NoLook;
-        let mut pass = Pass::look(&mut nobody);
-        let x =
-            (self.decoder_blocks.iter().enumerate()).fold(x, |x, (i, block)| block.forward(x, i, &mut pass));
-        let x = self.decoder_pred.forward(self.decoder_norm.forward(x)); // [B, 1 + N, P·P·3]
-        let [b, t, values] = x.dims();
-        Predicted { patches: x.slice([0..b, 1..t, 0..values]), grid }
+        let last = self.decoder_blocks.len() - 1;
+        let x = self.decoder_blocks.iter().enumerate().fold(x, |x, (i, block)| {
+            let wanted = if i == last { wanted } else { &Wanted::Every };
+            block.forward(x, i, &mut Pass { wanted, ..Pass::look(&mut nobody) })
+        });
+        (self.decoder_pred.forward(self.decoder_norm.forward(x)), grid)
     }
 
     /// Puts every token where its patch stands, mask tokens where patches were dropped; the class token stays first.
@@ -177,18 +183,43 @@ impl MaeNet {
     /// # Shapes
     /// - result `[1]`
     pub fn loss(&self, predicted: &Predicted, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
-        let patch_px = self.encoder.config.patch_px;
-        let target = patchify(pixels.inner(), patch_px);
-        let target = if norm_pix { normalize_patches(target) } else { target };
-        // Only the masked rows enter: picked first, so that nothing is computed for the others.
         let [b, n, values] = predicted.patches.dims();
-        let masked: Vec<u32> =
-            (0..b * n).filter(|&patch| ids.mask[patch]).map(|patch| patch as u32).collect();
-        let rows = |x: Tensor<3>| vit_ops::gather_rows(x.reshape([b * n, values]), masked.clone());
-        let target = Tensor::from_inner(rows(target));
-        let difference = rows(predicted.patches.clone()) - target;
+        let rows = predicted.patches.clone().reshape([b * n, values]);
+        self.loss_of_rows(vit_ops::gather_rows(rows, masked_rows(ids)), pixels, ids, norm_pix)
+    }
+
+    /// [`MaeNet::forward`] and [`MaeNet::loss`] in one: the decoder's last block, its norm and the predictions are only made of masked patches,
+    /// which are all that the loss reads.
+    ///
+    /// # Shapes
+    /// - `pixels`: `[B, 3, H, W]`, normalized; result `[1]`
+    ///
+    /// # Panics
+    /// When the masks are of another grid.
+    pub fn loss_of_masked(&self, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
+        let n = ids.n_patches;
+        // The class token stands before the patches.
+        let tokens = masked_rows(ids).into_iter().map(|row| 1 + row as usize % n).collect();
+        let wanted = Wanted::These { ids: tokens, n_per_image: n - ids.n_kept };
+        let (x, _) = self.predict(pixels.clone(), ids, &wanted); // [B, M, P·P·3]
+        let [b, masked, values] = x.dims();
+        self.loss_of_rows(x.reshape([b * masked, values]), pixels, ids, norm_pix)
+    }
+
+    /// The loss of the predictions of the masked patches, `[B·M, P·P·3]`.
+    fn loss_of_rows(&self, rows: Tensor<2>, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
+        let target = patchify(pixels.inner(), self.encoder.config.patch_px);
+        let target = if norm_pix { normalize_patches(target) } else { target };
+        let [b, n, values] = target.dims();
+        let target = vit_ops::gather_rows(target.reshape([b * n, values]), masked_rows(ids));
+        let difference = rows - Tensor::from_inner(target);
         (difference.clone() * difference).mean()
     }
+}
+
+/// The masked patches of all images, of `[B·N]`, in order.
+fn masked_rows(ids: &MaskIds) -> Vec<u32> {
+    (0u32..).zip(&ids.mask).filter(|(_, masked)| **masked).map(|(row, _)| row).collect()
 }
 
 /// `(t − mean)/√(var + 1e-6)` over the values of each patch, unbiased variance.
@@ -271,7 +302,8 @@ impl Objective for Mae {
         let block = decoder_block(&self.config, encoder.eps);
         let decoder = (n_kept as u64 + 1) * d * width
             + self.config.decoder_depth as u64 * block_macs(&block, n_patches + 1)
-            + (n_patches as u64 + 1) * width * 3 * (encoder.patch_px * encoder.patch_px) as u64;
+            - (n_kept as u64 + 1) * behind_attention_macs(&block)
+            + (n_patches - n_kept) as u64 * width * 3 * (encoder.patch_px * encoder.patch_px) as u64;
         SampleCost { forward_macs: encoder.macs(n_kept) + decoder, n_tokens: encoder.n_prefix() + n_kept }
     }
 
@@ -290,8 +322,7 @@ impl Objective for Mae {
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let ids = self.masks(batch, step.seed);
-        let predicted = self.net.forward(batch.views[0].clone(), &ids);
-        let value = self.net.loss(&predicted, batch.views[0].clone(), &ids, self.config.norm_pix);
+        let value = self.net.loss_of_masked(batch.views[0].clone(), &ids, self.config.norm_pix);
         StepOut { terms: vec![Term { name: "mse", value }], carry: () }
     }
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 use report::{Info, Recipe, RecipeError};
 use serde::{Deserialize, Serialize};
-use vit_core::{Backbone, Keep, NoLook, Pass, Pool, Vit, VitConfig, weights::start_from};
+use vit_core::{Backbone, NoLook, Pass, Pool, Vit, VitConfig, weights::start_from};
 use vit_data::{Seed, ViewPlan};
 use vit_train::{
     Batch, Mixing, Objective, SampleCost, Step, StepOut, Term, ViewConfig, mix_images, soft_targets,
@@ -95,7 +95,10 @@ impl Objective for Supervised {
     fn sample_cost(&self) -> SampleCost {
         let config = &self.student.config;
         let n_patches = config.grid().n_patches();
-        SampleCost { forward_macs: config.macs(n_patches), n_tokens: config.n_prefix() + n_patches }
+        SampleCost {
+            forward_macs: config.macs_of(&self.student.pooled(), n_patches),
+            n_tokens: config.n_prefix() + n_patches,
+        }
     }
 
     fn student(&self) -> &Vit {
@@ -113,7 +116,8 @@ impl Objective for Supervised {
 
     fn loss(&self, batch: &Batch, step: &mut Step) -> StepOut<()> {
         let mut look = NoLook;
-        let mut pass = Pass { keep: &Keep::All, look: &mut look, draws: Some(&mut step.draws), cuts: &[] };
+        let wanted = &self.student.pooled();
+        let mut pass = Pass { draws: Some(&mut step.draws), wanted, ..Pass::look(&mut look) };
         let labels: Vec<u32> = batch.host.labels.iter().map(|label| label.unwrap_or(0)).collect();
         let images = batch.views[0].clone();
         let SupervisedConfig { label_smoothing, mixing, .. } = self.config;
@@ -138,7 +142,8 @@ impl Objective for Supervised {
 
     fn predict(&self, batch: &Batch) -> Option<Vec<u32>> {
         let student = self.student.valid();
-        let tokens = student.encode(batch.views[0].clone(), &mut Pass::look(&mut NoLook));
+        let wanted = &student.pooled();
+        let tokens = student.encode(batch.views[0].clone(), &mut Pass { wanted, ..Pass::look(&mut NoLook) });
         let best = student.logits(&tokens).argmax(1);
         let best = best.into_data().convert::<i64>().try_to_vec::<i64>().ok()?;
         Some(best.into_iter().map(|class| class as u32).collect())
