@@ -16,10 +16,10 @@ struct Step {
 
 const FORMAT: Step = Step { name: "fmt", command: &["cargo", "fmt", "--all", "--check"], environment: &[] };
 
+/// With the features of the tests, so that what expands macros is built once for all three.
 const LINTS: [Step; 2] = [
     Step {
         name: "clippy",
-        // With the features of the tests, so that what expands macros is built once for both.
         command: &[
             "cargo",
             "clippy",
@@ -35,7 +35,7 @@ const LINTS: [Step; 2] = [
     },
     Step {
         name: "rustdoc",
-        command: &["cargo", "doc", "--workspace", "--no-deps"],
+        command: &["cargo", "doc", "--workspace", "--no-deps", "--features", FURTHER_DEVICES],
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
     },
 ];

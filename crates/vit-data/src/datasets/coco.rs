@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::instances::{self, Annotated};
 use crate::{
-    DataError, Dataset, DatasetEntry, LabelMap, Object, Offers, Picture, Sample, Split, Truth,
-    decode::decode_file,
+    DataError, Dataset, DatasetEntry, LabelMap, Object, Offers, Picture, RowsSeen, Sample, Split, Truth,
+    dataset::all_rows, decode::decode_rows,
 };
 
 /// The registry row.
@@ -116,10 +116,14 @@ impl Dataset for Coco {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.sample_rows(index, &all_rows)
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
         let (side, annotated) = &self.images[index];
         let (file, folder) = &self.sides[*side];
         let (width_px, height_px) = (annotated.width_px, annotated.height_px);
-        let image = decode_file(&folder.join(&annotated.file_name))?;
+        let image = decode_rows(&folder.join(&annotated.file_name), n_rows)?;
         instances::same_size(annotated, &image, file)?;
         let mut mask = LabelMap { width_px, height_px, ids: vec![0; width_px * height_px] };
         let mut objects = Vec::new();
@@ -214,6 +218,30 @@ mod tests {
         let empty = data.sample(1).expect("reads");
         assert!(empty.truth.objects.is_empty() && empty.truth.mask.is_some_and(|mask| mask.ids == [0; 20]));
         assert_eq!(open_in(dir.path(), Split::All).expect("opens").len(), 4);
+    }
+
+    #[test]
+    fn the_first_rows_of_a_jpeg_come_with_the_truth_of_the_whole() {
+        let tall = json!({
+            "images": [{"id": 1, "file_name": "000000000139.jpg", "width": 40, "height": 100}],
+            "categories": [{"id": 1, "name": "person"}],
+            "annotations": [annotation(1, 1, 0, json!([[0, 50, 40, 50, 40, 100, 0, 100]]))],
+        });
+        let dir = coco(&tall);
+        let picture = include_bytes!("../../tests/jpeg/half-colors.jpg");
+        fs::write(dir.path().join("val2017/000000000139.jpg"), picture).expect("writes");
+        let data = open_in(dir.path(), Split::Test).expect("opens");
+        let pixels = |sample: Sample| match sample.picture {
+            Picture::Image(image) => (image.width_px, image.height_px, image.rgb),
+            other @ Picture::Normalized { .. } => panic!("an image was expected, found {other:?}"),
+        };
+        let (whole, above) =
+            (data.sample(0).expect("reads"), data.sample_rows(0, &|_, _| 10).expect("reads"));
+        assert_eq!(whole.truth, above.truth);
+        let ((w, h, whole), (_, h_above, above)) = (pixels(whole), pixels(above));
+        assert_eq!((w, h, h_above), (40, 100, 100));
+        assert_eq!(whole[..10 * 3 * w], above[..10 * 3 * w]);
+        assert_ne!(whole, above, "nothing was saved");
     }
 
     #[test]

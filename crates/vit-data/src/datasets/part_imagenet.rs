@@ -8,8 +8,8 @@ use std::{
 
 use super::instances::{self, Annotated};
 use crate::{
-    DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, Sample, Seed, Split, Truth,
-    decode::decode_file, split::stratified_split,
+    DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, RowsSeen, Sample, Seed, Split, Truth,
+    dataset::all_rows, decode::decode_rows, split::stratified_split,
 };
 
 /// The registry row.
@@ -189,9 +189,13 @@ impl Dataset for PartImageNet {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.sample_rows(index, &all_rows)
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
         let Photo { set, path, label, annotated } = &self.images[index];
         let file = &self.files[*set];
-        let image = decode_file(path)?;
+        let image = decode_rows(path, n_rows)?;
         instances::same_size(annotated, &image, file)?;
         let (width_px, height_px) = (annotated.width_px, annotated.height_px);
         let mut parts = LabelMap { width_px, height_px, ids: vec![0; width_px * height_px] };

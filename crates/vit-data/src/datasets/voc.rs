@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, Sample, Split, Truth, VOID,
-    decode::decode_file,
+    DataError, Dataset, DatasetEntry, LabelMap, Offers, Picture, RowsSeen, Sample, Split, Truth, VOID,
+    dataset::all_rows,
+    decode::decode_rows,
     folder::{path_of, root_of, sets},
     ids::read_ids_of,
     listing::lines,
@@ -153,8 +154,12 @@ impl Dataset for Voc {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        self.sample_rows(index, &all_rows)
+    }
+
+    fn sample_rows(&self, index: usize, n_rows: RowsSeen) -> Result<Sample, DataError> {
         let files = &self.files[index];
-        let image = decode_file(&files.picture)?;
+        let image = decode_rows(&files.picture, n_rows)?;
         let map = read_ids_of(&files.map, (image.width_px, image.height_px))?;
         if let Some(id) = map.ids.iter().find(|&&id| usize::from(id) > CLASSES.len() && id != VOID) {
             return Err(DataError::Malformed {
