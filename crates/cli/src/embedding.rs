@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow, bail};
 use npyz::WriterBuilder;
-use npyz::zip::{CompressionMethod, ZipWriter, write::FileOptions};
+use npyz::zip::{CompressionMethod, DateTime, ZipWriter, write::FileOptions};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -217,7 +217,11 @@ fn write_npy_select(spill: &mut Spill, select: Select, file: &mut impl Write) ->
 
 /// One `.npy` a select, `labels`, and `ids` as numpy's unicode strings, which it reads without pickle.
 fn write_npz(spill: &mut Spill, selects: &[Select], file: &mut (impl Write + Seek)) -> anyhow::Result<()> {
-    let options = FileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    // Without the time of day: the same features are the same bytes.
+    let options = FileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(true)
+        .last_modified_time(DateTime::default());
     let mut zip = ZipWriter::new(file);
     for &select in selects {
         zip.start_file(format!("{select}.npy"), options)?;

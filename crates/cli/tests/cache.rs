@@ -59,6 +59,8 @@ fn embed_takes_what_is_there_and_what_looks_inside_is_named() {
     let bytes =
         ["without.npz", "cold.npz", "warm.npz"].map(|name| std::fs::read(desk.path(name)).expect(name));
     assert!(bytes[0] == bytes[1] && bytes[0] == bytes[2]);
+    // Time and date of the first array in the archive: midnight of the first day that zip knows, 1980-01-01.
+    assert_eq!(bytes[0][10..14], [0, 0, 0x21, 0]);
     let look =
         [&["analyze", "attention-distance"], &data[..], &["--cache", "kept", "--out", "look"]].concat();
     let said = desk.run(&look).done().stderr;
