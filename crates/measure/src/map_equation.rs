@@ -531,18 +531,39 @@ mod tests {
         go(0, 0, &mut Vec::new(), graph, walk)
     }
 
+    /// A graph of seven nodes whose edges have these weights; those of 3 and less are left out.
+    fn of_weights(weights: impl IntoIterator<Item = u8>) -> Graph {
+        let pairs = (0..7).flat_map(|i| (0..i).map(move |j| (j, i)));
+        let weighed = pairs.zip(weights).filter(|(_, w)| *w > 3);
+        Graph { n_nodes: 7, edges: weighed.map(|((i, j), w)| (i, j, f64::from(w))).collect() }
+    }
+
+    #[test]
+    fn on_nearly_every_graph_nothing_is_shorter_than_what_is_found() {
+        let mut draws = ChaCha8Rng::seed_from_u64(5);
+        let (mut n_graphs, mut n_missed) = (0, 0);
+        while n_graphs < 500 {
+            let graph = of_weights((0..21).map(|_| (draws.next_u32() % 8) as u8));
+            let walk = walk(0.3 + 1.7 * f64::from(draws.next_u32()) / f64::from(u32::MAX), None);
+            if !graph.edges.is_empty() {
+                let found = best_of(&graph, &walk, 0..10).length.total();
+                n_missed += usize::from(found > brute_force(&graph, &walk) + 1e-9);
+                n_graphs += 1;
+            }
+        }
+        // A greedy search may end elsewhere, whatever the number of starts: of 1,500 graphs on 5.
+        assert!(n_missed <= 3, "{n_missed} of {n_graphs}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-        /// The search is greedy, from several starts: it is at the optimum on nearly every graph of seven nodes, and close to it on the others.
         #[test]
         fn what_is_found_is_at_most_a_twentieth_longer_than_the_shortest(
             weights in prop::collection::vec(0u8..8, 21),
             t in 0.3f64..2.0,
         ) {
-            let pairs = (0..7).flat_map(|i| (0..i).map(move |j| (j, i)));
-            let edges: Vec<_> = pairs.zip(weights).filter(|(_, w)| *w > 3).map(|((i, j), w)| (i, j, f64::from(w))).collect();
-            prop_assume!(!edges.is_empty());
-            let graph = Graph { n_nodes: 7, edges };
+            let graph = of_weights(weights);
+            prop_assume!(!graph.edges.is_empty());
             let walk = walk(t, None);
             let found = best_of(&graph, &walk, 0..10);
             prop_assert!((code_length(&graph, &found.module, &walk).total() - found.length.total()).abs() < 1e-12);
