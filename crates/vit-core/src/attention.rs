@@ -91,9 +91,7 @@ impl Attention {
         let q = self.part(&vit_ops::linear(first, q_weight, q_bias), (0, 1)); // [B, heads, n, d]
         let kv = vit_ops::linear(x, kv_weight, kv_bias); // [B, T, 2D]
         let [k, v] = [0, 1].map(|part| self.part(&kv, (part, 2))); // [B, heads, T, d]
-        let scale = (d as f64 / self.n_heads as f64).powf(-0.5);
-        let attention = softmax(q.matmul(k.transpose()).mul_scalar(scale), 3); // [B, heads, n, T]
-        attention.matmul(v).swap_dims(1, 2).reshape([b, n, d])
+        merged(softmax(scores(q, k), 3).matmul(v))
     }
 
     /// # Shapes
@@ -107,15 +105,12 @@ impl Attention {
         wanted: &Wanted,
         look: &mut dyn Look,
     ) -> Tensor<3> {
-        match *wanted {
-            Wanted::First { n }
-                if n < x.dims()[1]
-                    && bias.is_none()
-                    && !Site::inside_attention(block).iter().any(|&site| look.wants(site)) =>
-            {
-                return self.proj.forward(self.of_first(x, n));
-            }
-            _ => {}
+        if let Wanted::First { n } = *wanted
+            && n < x.dims()[1]
+            && bias.is_none()
+            && !Site::inside_attention(block).iter().any(|&site| look.wants(site))
+        {
+            return self.proj.forward(self.of_first(x, n));
         }
         let qkv = self.projections(x); // [B, T, 3D]
         self.show_projections(&qkv, block, look);
@@ -199,10 +194,8 @@ impl Attention {
         bias: Option<Tensor<3>>,
         look: &mut dyn Look,
     ) -> Tensor<3> {
-        let [b, t, width3] = qkv.dims();
         let [q, k, v] = [0, 1, 2].map(|part| self.part(qkv, (part, 3))); // [B, heads, T, d]
-        let scale = (q.dims()[3] as f64).powf(-0.5);
-        let scores = q.matmul(k.transpose()).mul_scalar(scale); // [B, heads, T, T]
+        let scores = scores(q, k); // [B, heads, T, T]
         let scores = match bias {
             Some(bias) => scores + bias.unsqueeze(),
             None => scores,
@@ -218,6 +211,18 @@ impl Attention {
         if look.wants(Site::HeadOut(block)) {
             look.see(Site::HeadOut(block), Seen::Heads(gathered.clone()));
         }
-        gathered.swap_dims(1, 2).reshape([b, t, width3 / 3])
+        merged(gathered)
     }
+}
+
+/// `q·kᵀ/√d`: `[B, heads, n, d]` and `[B, heads, T, d]` → `[B, heads, n, T]`.
+fn scores(q: Tensor<4>, k: Tensor<4>) -> Tensor<4> {
+    let scale = (q.dims()[3] as f64).powf(-0.5);
+    q.matmul(k.transpose()).mul_scalar(scale)
+}
+
+/// Heads side by side: `[B, heads, n, d]` → `[B, n, D]`.
+fn merged(heads: Tensor<4>) -> Tensor<3> {
+    let [b, n_heads, n, d] = heads.dims();
+    heads.swap_dims(1, 2).reshape([b, n, n_heads * d])
 }

@@ -58,18 +58,35 @@ pub enum Site {
 impl Site {
     /// The sites inside the attention of a block.
     pub(crate) fn inside_attention(block: usize) -> [Self; 11] {
-        let of_heads = [Self::Query, Self::Key, Self::Value, Self::Scores, Self::Attention, Self::HeadOut];
-        let [a, b, c, d, e, f] = of_heads.map(|site| site(block));
-        let sums = [Self::AttentionStatistics, Self::AttentionRows, Self::AttentionAligned];
-        let [g, h, i] = sums.map(|site| site(block));
-        [a, b, c, d, e, f, g, h, i, Self::AttentionMean(block), Self::AttentionSpread(block)]
+        let sites = [
+            Self::Query,
+            Self::Key,
+            Self::Value,
+            Self::Scores,
+            Self::Attention,
+            Self::AttentionStatistics,
+            Self::AttentionRows,
+            Self::AttentionAligned,
+            Self::AttentionMean,
+            Self::AttentionSpread,
+            Self::HeadOut,
+        ];
+        sites.map(|site| site(block))
     }
 
     /// The token sites of a block that stand behind its attention.
     pub(crate) fn behind_attention(block: usize) -> [Self; 8] {
-        let sites = [Self::AttnOut, Self::AttnAdded, Self::Mid, Self::Norm2, Self::MlpHidden, Self::MlpOut];
-        let [a, b, c, d, e, f] = sites.map(|site| site(block));
-        [a, b, c, d, e, f, Self::MlpAdded(block), Self::Block(block)]
+        let sites = [
+            Self::AttnOut,
+            Self::AttnAdded,
+            Self::Mid,
+            Self::Norm2,
+            Self::MlpHidden,
+            Self::MlpOut,
+            Self::MlpAdded,
+            Self::Block,
+        ];
+        sites.map(|site| site(block))
     }
 
     /// Whether only an encoder with attention has this site.

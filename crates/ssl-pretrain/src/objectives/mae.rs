@@ -185,7 +185,8 @@ impl MaeNet {
     pub fn loss(&self, predicted: &Predicted, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
         let [b, n, values] = predicted.patches.dims();
         let rows = predicted.patches.clone().reshape([b * n, values]);
-        self.loss_of_rows(vit_ops::gather_rows(rows, masked_rows(ids)), pixels, ids, norm_pix)
+        let masked = masked_rows(ids);
+        self.loss_of_rows(vit_ops::gather_rows(rows, masked.clone()), pixels, masked, norm_pix)
     }
 
     /// [`MaeNet::forward`] and [`MaeNet::loss`] in one: the decoder's last block, its norm and the predictions are only made of masked patches,
@@ -198,20 +199,27 @@ impl MaeNet {
     /// When the masks are of another grid.
     pub fn loss_of_masked(&self, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
         let n = ids.n_patches;
+        let masked = masked_rows(ids);
         // The class token stands before the patches.
-        let tokens = masked_rows(ids).into_iter().map(|row| 1 + row as usize % n).collect();
+        let tokens = masked.iter().map(|&row| 1 + row as usize % n).collect();
         let wanted = Wanted::These { ids: tokens, n_per_image: n - ids.n_kept };
         let (x, _) = self.predict(pixels.clone(), ids, &wanted); // [B, M, P·P·3]
-        let [b, masked, values] = x.dims();
-        self.loss_of_rows(x.reshape([b * masked, values]), pixels, ids, norm_pix)
+        let rows = x.flatten(0, 1); // [B·M, P·P·3]
+        self.loss_of_rows(rows, pixels, masked, norm_pix)
     }
 
-    /// The loss of the predictions of the masked patches, `[B·M, P·P·3]`.
-    fn loss_of_rows(&self, rows: Tensor<2>, pixels: Tensor<4>, ids: &MaskIds, norm_pix: bool) -> Tensor<1> {
+    /// The loss of the predictions of the `masked` patches of all images, `[B·M, P·P·3]`.
+    fn loss_of_rows(
+        &self,
+        rows: Tensor<2>,
+        pixels: Tensor<4>,
+        masked: Vec<u32>,
+        norm_pix: bool,
+    ) -> Tensor<1> {
         let target = patchify(pixels.inner(), self.encoder.config.patch_px);
         let target = if norm_pix { normalize_patches(target) } else { target };
         let [b, n, values] = target.dims();
-        let target = vit_ops::gather_rows(target.reshape([b * n, values]), masked_rows(ids));
+        let target = vit_ops::gather_rows(target.reshape([b * n, values]), masked);
         let difference = rows - Tensor::from_inner(target);
         (difference.clone() * difference).mean()
     }

@@ -40,7 +40,9 @@ fn transpose(m: View, first: usize, out: &mut [f32], stride: usize) {
     for down in 0..squares.0 {
         for across in 0..squares.1 {
             let from = &m.values[down * SIDE * m.row_stride + first + across * SIDE..];
-            turn(from, m.row_stride, &mut out[across * SIDE * stride + down * SIDE..], stride);
+            let to = &mut out[across * SIDE * stride + down * SIDE..];
+            // SAFETY: there are squares only where the processor has AVX2.
+            unsafe { turn(from, m.row_stride, to, stride) };
         }
     }
     let (row_done, column_done) = (squares.0 * SIDE, squares.1 * SIDE);
@@ -62,24 +64,22 @@ fn turns_squares() -> bool {
     false
 }
 
+/// # Safety
+/// There is no processor for which this may be called.
 #[cfg(not(target_arch = "x86_64"))]
-fn turn(_: &[f32], _: usize, _: &mut [f32], _: usize) {}
+unsafe fn turn(_: &[f32], _: usize, _: &mut [f32], _: usize) {}
 
 /// Eight values of each of eight rows, `from_stride` apart, as eight rows, `to_stride` apart.
-#[cfg(target_arch = "x86_64")]
-fn turn(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
-    assert!((SIDE - 1) * from_stride + SIDE <= from.len() && (SIDE - 1) * to_stride + SIDE <= to.len());
-    // SAFETY: the assertion keeps every row of both inside their slices, and whoever calls asked for AVX2.
-    unsafe { turn_avx2(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride) };
-}
-
+///
 /// # Safety
-/// Eight values must be readable at each of eight rows of `from` and writable at each of eight rows of `to`.
+/// The processor must have AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn turn_avx2(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+unsafe fn turn(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
     use std::arch::x86_64::*;
-    // SAFETY: the caller vouches for the rows.
+    assert!((SIDE - 1) * from_stride + SIDE <= from.len() && (SIDE - 1) * to_stride + SIDE <= to.len());
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    // SAFETY: the assertion keeps every row inside its slice.
     let rows: [__m256; SIDE] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(from.add(i * from_stride)) });
     let mut pairs = rows;
     for i in 0..4 {
